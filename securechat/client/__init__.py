@@ -1,0 +1,1 @@
+"""The user's side: link, conversation, screens."""

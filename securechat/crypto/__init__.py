@@ -1,0 +1,50 @@
+"""Ciphers in batches: A256CBC-HS512, engines, the worker, GPUCrypto. Imports nothing else of ours."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from securechat.crypto.aead import CryptoError, OpenError
+    from securechat.crypto.batch import Batch
+    from securechat.crypto.cpu import CpuEngine
+    from securechat.crypto.engine import Engine
+    from securechat.crypto.engines import EngineUnavailable, choose
+    from securechat.crypto.gpu_crypto import GPUCrypto
+    from securechat.crypto.worker import BacklogFull, CryptoWorker, WorkerStats, WorkerStopped
+
+__all__ = [
+    "BacklogFull",
+    "Batch",
+    "CpuEngine",
+    "CryptoError",
+    "CryptoWorker",
+    "Engine",
+    "EngineUnavailable",
+    "GPUCrypto",
+    "OpenError",
+    "WorkerStats",
+    "WorkerStopped",
+    "choose",
+]
+
+_HOMES: Final = {
+    "BacklogFull": "worker",
+    "Batch": "batch",
+    "CpuEngine": "cpu",
+    "CryptoError": "aead",
+    "CryptoWorker": "worker",
+    "Engine": "engine",
+    "EngineUnavailable": "engines",
+    "GPUCrypto": "gpu_crypto",
+    "OpenError": "aead",
+    "WorkerStats": "worker",
+    "WorkerStopped": "worker",
+    "choose": "engines",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name at its first use: numpy and Twisted are not loaded for those who need neither."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,32 @@
+"""The CUDA engine's place. This release brings no kernels: it can only tell why there is no such engine.
+
+Nothing of PyCUDA is imported; whether it is installed is asked of the import system.
+"""
+
+import ctypes
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Final
+
+NO_PYCUDA: Final = "PyCUDA is not installed (pip install 'securechat[cuda]')"
+NO_DRIVER: Final = "no NVIDIA driver: {library} cannot be loaded"
+NO_KERNELS: Final = "this release has no CUDA kernels yet"
+
+
+def why_not(
+    installed: Callable[[str], object | None] = find_spec,
+    load: Callable[[str], object] = ctypes.CDLL,
+) -> str:
+    """Give the first reason, in one line for a person, why CUDA cannot be used here.
+
+    `installed` finds a module by name, `load` loads a shared library or raises OSError.
+    """
+    if installed("pycuda") is None:
+        return NO_PYCUDA
+    library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    try:
+        load(library)
+    except OSError:
+        return NO_DRIVER.format(library=library)
+    return NO_KERNELS

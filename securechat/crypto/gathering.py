@@ -1,0 +1,187 @@
+"""What waits for the crypto worker, how much of it may wait, and how it is gathered into loads.
+
+No threads, no reactor, no clock: the worker adds those.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from securechat.crypto.aead import CryptoError, OpenError
+
+Item = tuple[bytes, bytes, bytes]
+"""Key (64 bytes), associated data, and plaintext or sealed message."""
+Columns = tuple[list[bytes], list[bytes], list[bytes]]
+"""Many items, turned."""
+
+
+@dataclass(eq=False)
+class BacklogFull(CryptoError):
+    """More is waiting than may wait. Nothing of the request was accepted; ask again later."""
+
+    held_items: int
+    """Items that wait or are being worked on."""
+    held_bytes: int
+    """Their bytes, without keys."""
+
+    def __str__(self) -> str:
+        """Give the user's text."""
+        return f"the crypto worker is full: it holds {self.held_items} items of {self.held_bytes} bytes"
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """What one caller asked for, and where the answer goes."""
+
+    sealing: bool
+    """Seal, or open."""
+    single: bool
+    """One item, whose result is given as such and not in a list."""
+    items: list[Item]
+    """What to do, with what has been taken into a load still there."""
+    asked_s: float
+    """When."""
+    done: "Deferred[Any] | None" = None
+    """Fires with the answer. Taken away when it does, which breaks a cycle through its canceller."""
+    taken: int = 0
+    """How many items are in loads."""
+    results: list[bytes | None] = field(default_factory=list)
+    """One for each item that came back."""
+    over: bool = False
+    """Answered, failed or cancelled: what comes back for it is thrown away."""
+
+    def collect(self, results: Iterator[bytes | None], count: int) -> None:
+        """Take the next `count` results, and answer if they were the last."""
+        self.results.extend(islice(results, count))
+        if self.over or len(self.results) < len(self.items):
+            return
+        answer = self.results[0] if self.single else self.results
+        self._answer(OpenError() if answer is None else answer)
+
+    def fail(self, error: BaseException) -> None:
+        """Answer with an error, unless answered."""
+        if not self.over:
+            self._answer(error)
+
+    def _answer(self, answer: object) -> None:
+        done, self.done, self.over = self.done, None, True
+        if done is None:
+            return
+        if isinstance(answer, BaseException):
+            done.errback(answer)
+        else:
+            done.callback(answer)
+
+
+@dataclass(slots=True, eq=False)
+class Load:
+    """What one hop carries: whole requests and parts of long ones, in their order."""
+
+    shares: list[tuple[Request, int]] = field(default_factory=list)
+    """Whose items these are, and how many of each."""
+    seals: Columns = field(default_factory=lambda: ([], [], []))
+    """What to seal."""
+    opens: Columns = field(default_factory=lambda: ([], [], []))
+    """What to open."""
+    items: int = 0
+    """How many items."""
+    bytes: int = 0
+    """How many bytes, without keys."""
+
+    def add(self, sealing: bool, item: Item) -> None:
+        """Add one item; `shares` is the caller's."""
+        key, associated, data = item
+        keys, additional, texts = self.seals if sealing else self.opens
+        keys.append(key)
+        additional.append(associated)
+        texts.append(data)
+        self.items += 1
+        self.bytes += len(associated) + len(data)
+
+
+class Backlog:
+    """Requests in the order they came, bounded in items and bytes.
+
+    Held is what waits and what is being worked on: whoever bounds only what waits is surprised by the
+    load that left a moment ago.
+    """
+
+    def __init__(self, max_items: int, max_bytes: int, max_load_items: int, max_load_bytes: int) -> None:
+        """Take the bounds for all that is held, and for one load (where one larger item goes alone)."""
+        for name, bound in list(locals().items())[1:]:
+            if bound < 1:
+                raise ValueError(f"{name}: expected at least 1, got {bound}")
+        self._max_items = max_items
+        self._max_bytes = max_bytes
+        self._max_load_items = max_load_items
+        self._max_load_bytes = max_load_bytes
+        self._requests: deque[Request] = deque()
+        self.held_items = 0
+        self.held_bytes = 0
+
+    def add(self, request: Request) -> None:
+        """Accept a request, whole. Raises BacklogFull."""
+        size = bytes_of(request.items)
+        if (
+            self.held_items + len(request.items) > self._max_items
+            or self.held_bytes + size > self._max_bytes
+        ):
+            raise BacklogFull(self.held_items, self.held_bytes)
+        self.held_items += len(request.items)
+        self.held_bytes += size
+        self._requests.append(request)
+
+    def gather(self) -> Load | None:
+        """Take the next load, or None where nothing waits."""
+        load = Load()
+        while self._requests:
+            request = self._requests[0]
+            if request.over:
+                self._requests.popleft()
+                continue
+            before = request.taken
+            for item in islice(request.items, before, None):
+                if load.items and self._is_full(load, item):
+                    break
+                load.add(request.sealing, item)
+                request.taken += 1
+            whole = request.taken == len(request.items)
+            if whole or request.taken > before:
+                load.shares.append((request, request.taken - before))
+            if not whole:
+                break
+            self._requests.popleft()
+        return load if load.shares else None
+
+    def release(self, load: Load) -> None:
+        """Hold a load no longer: it came back."""
+        self.held_items -= load.items
+        self.held_bytes -= load.bytes
+
+    def withdraw(self, request: Request) -> None:
+        """Hold no longer what no load has taken of a request, nor take it. The caller answers it."""
+        rest = request.items[request.taken :]
+        self.held_items -= len(rest)
+        self.held_bytes -= bytes_of(rest)
+        del request.items[request.taken :]
+        request.over = True
+
+    def drain(self) -> list[Request]:
+        """Take all requests that wait, and hold them no longer."""
+        waiting = [request for request in self._requests if not request.over]
+        for request in waiting:
+            self.withdraw(request)
+        self._requests.clear()
+        return waiting
+
+    def _is_full(self, load: Load, item: Item) -> bool:
+        return load.items >= self._max_load_items or load.bytes + bytes_of([item]) > self._max_load_bytes
+
+
+def bytes_of(items: list[Item]) -> int:
+    """Count the bytes of items, without keys."""
+    return sum(len(associated) + len(data) for _, associated, data in items)

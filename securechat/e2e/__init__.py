@@ -1,0 +1,1 @@
+"""Who may read: session keys and sealing. No socket, no clock of its own."""

@@ -1,0 +1,1 @@
+"""The server: names, rooms, session keys, relayed frames that stay unopened."""

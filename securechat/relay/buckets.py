@@ -1,0 +1,100 @@
+"""Token buckets, and connections per address.
+
+Twisted's own limiter per peer fails on real addresses (TWISTED.md trap 10), so this is ours.
+"""
+
+import ipaddress
+from collections import OrderedDict
+from typing import Final
+
+from twisted.internet.interfaces import IAddress, IReactorTime
+
+ADDRESSES: Final = 100_000
+"""Addresses remembered; the one not seen for longest is forgotten first."""
+
+
+class TokenBucket:
+    """Lets `burst` through at once and `per_s` for long. It can run into debt, which is then waited off."""
+
+    __slots__ = ("_burst", "_level", "_per_s", "_then")
+
+    def __init__(self, per_s: float, burst: float, now: float) -> None:
+        self._per_s = per_s
+        self._burst = burst
+        self._level = burst
+        self._then = now
+
+    def take(self, amount: float, now: float) -> float:
+        """Take `amount`; the seconds until the debt that this leaves is paid, 0 where there is none."""
+        level = self._level + (now - self._then) * self._per_s
+        self._level = level = min(level, self._burst) - amount
+        self._then = now
+        return -level / self._per_s if level < 0 else 0.0
+
+
+def network_of(address: IAddress | None) -> str | None:
+    """The address to count by: IPv4 whole, IPv6 by its /64; None where there is nothing to count by.
+
+    Loopback and Unix sockets count as nobody: they are the operator's own.
+    """
+    host = getattr(address, "host", None)
+    if not isinstance(host, str):
+        return None
+    try:
+        ip: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    if isinstance(ip, ipaddress.IPv6Address):
+        return None if ip.is_loopback else str(ipaddress.ip_network((ip, 64), strict=False))
+    return str(ip)
+
+
+class AddressLimits:
+    """How many connections each address has and how fast it makes new ones."""
+
+    def __init__(
+        self, clock: IReactorTime, at_once: int, burst: int, every_s: float, exempt_loopback: bool = True
+    ) -> None:
+        self._clock = clock
+        self._at_once = at_once
+        self._burst = burst
+        self._every_s = every_s
+        self._exempt_loopback = exempt_loopback
+        self._open: dict[str, int] = {}
+        self._new: OrderedDict[str, TokenBucket] = OrderedDict()
+
+    def network(self, address: IAddress | None) -> str | None:
+        """What `address` is counted under, None for an exempt one."""
+        network = network_of(address)
+        if network is not None and self._exempt_loopback and network.startswith("127."):
+            return None
+        return network
+
+    def admit(self, network: str | None) -> bool:
+        """Count a new connection, or say that it is one too many."""
+        if network is None:
+            return True
+        if self._open.get(network, 0) >= self._at_once:
+            return False
+        now = self._clock.seconds()
+        bucket = self._new.pop(network, None) or TokenBucket(1 / self._every_s, self._burst, now)
+        self._new[network] = bucket
+        if len(self._new) > ADDRESSES:
+            self._new.popitem(last=False)
+        if bucket.take(1, now) > 0:
+            # A refused attempt costs nothing, so whoever waits gets in.
+            bucket.take(-1, now)
+            return False
+        self._open[network] = self._open.get(network, 0) + 1
+        return True
+
+    def release(self, network: str | None) -> None:
+        """A connection that was admitted is gone."""
+        if network is not None:
+            left = self._open[network] - 1
+            if left:
+                self._open[network] = left
+            else:
+                del self._open[network]

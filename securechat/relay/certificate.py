@@ -1,0 +1,108 @@
+"""The relay's own key and certificate, made at its first start.
+
+A P-256 key in `relay.key` (mode 0600) and a self-signed certificate in `relay.crt`. Clients pin the key, not the
+certificate: a certificate made anew for the same key changes nothing for them.
+"""
+
+import os
+from datetime import datetime, timedelta
+from pathlib import Path
+from stat import S_IMODE
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import NameOID
+from OpenSSL import crypto
+from twisted.internet.ssl import CertificateOptions, TLSVersion
+
+from securechat.relay.errors import RelayError
+
+KEY_FILE: Final = "relay.key"
+CERTIFICATE_FILE: Final = "relay.crt"
+_VALID_FOR: Final = timedelta(days=20 * 365)
+
+
+def prepare_directory(directory: Path) -> None:
+    """Make the data directory, for its owner alone. Raises `RelayError` where that cannot be."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as wrong:
+        raise RelayError(f"cannot use the data directory {directory}: {wrong.strerror}") from wrong
+
+
+def load_or_make(directory: Path, now: datetime) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+    """The key and certificate in `directory`, made where there are none. Raises `RelayError`."""
+    prepare_directory(directory)
+    key_path, certificate_path = directory / KEY_FILE, directory / CERTIFICATE_FILE
+    try:
+        key = _load_key(key_path) if key_path.exists() else _make_key(key_path)
+        if certificate_path.exists():
+            certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
+        else:
+            certificate = _make_certificate(key, now)
+            _write(certificate_path, certificate.public_bytes(Encoding.PEM), 0o644)
+    except OSError as wrong:
+        raise RelayError(f"cannot use {wrong.filename}: {wrong.strerror}") from wrong
+    except ValueError as wrong:
+        raise RelayError(f"{KEY_FILE} or {CERTIFICATE_FILE} in {directory} is damaged") from wrong
+    if certificate.public_key() != key.public_key():
+        raise RelayError(f"{CERTIFICATE_FILE} in {directory} does not belong to {KEY_FILE}")
+    return key, certificate
+
+
+def tls_options(key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> CertificateOptions:
+    """TLS 1.3 with this certificate; one context for all connections."""
+    return CertificateOptions(
+        privateKey=crypto.PKey.from_cryptography_key(key),
+        certificate=crypto.X509.from_cryptography(certificate),
+        raiseMinimumTo=TLSVersion.TLSv1_3,
+    )
+
+
+def _load_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    if S_IMODE(path.stat().st_mode) & 0o077:
+        raise RelayError(f"others can read {path}; run chmod 600 on it, or make a new key if they have")
+    key = load_pem_private_key(path.read_bytes(), None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise RelayError(f"{path} is not an elliptic-curve key")
+    return key
+
+
+def _make_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    key = ec.generate_private_key(ec.SECP256R1())
+    _write(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600)
+    return key
+
+
+def _make_certificate(key: ec.EllipticCurvePrivateKey, now: datetime) -> x509.Certificate:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "securechat relay")])
+    return (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + _VALID_FOR)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .sign(key, SHA256())
+    )
+
+
+def _write(path: Path, data: bytes, mode: int) -> None:
+    """Write a new file whole or not at all, never readable by more than `mode` allows."""
+    part = path.with_name(f"{path.name}.part")
+    part.unlink(missing_ok=True)
+    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.rename(path)

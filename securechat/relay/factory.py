@@ -1,0 +1,122 @@
+"""Every connection of a relay, and what they share: names, rooms, limits, counters."""
+
+from collections import Counter
+from collections.abc import Callable
+from os import urandom
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.protocol import Factory
+
+from securechat.relay.buckets import AddressLimits
+from securechat.relay.directory import Directory
+from securechat.relay.limits import RelayLimits
+from securechat.relay.log import MessageLog
+from securechat.relay.protocol import RelayProtocol
+from securechat.relay.rooms import Rooms
+from securechat.relay.session import ClientLink, Session
+from securechat.wire.codes import Code
+from securechat.wire.framing import farewell
+from securechat.wire.messages import VERSION, Greeting
+from securechat.wire.outbox import Turn
+
+
+class RelayFactory(Factory):
+    """Builds the relay's end of each connection, or refuses to where an address has too many."""
+
+    noisy = False
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        now_ms: Callable[[], int],
+        log: MessageLog,
+        limits: RelayLimits,
+        motd: str = "",
+        exempt_loopback: bool = True,
+    ) -> None:
+        self.clock = clock
+        self.turn = Turn(clock)
+        self.limits = limits
+        self.closed: Counter[str] = Counter()
+        """Connections that ended, by the code of the relay's last word; `""` where the client left."""
+        self.refused_addresses = 0
+        self._motd = motd
+        self._directory: Directory[Session] = Directory(limits.max_clients)
+        self.rooms = Rooms(log, self.turn.at_end, now_ms, self._directory.find, limits.rooms)
+        self._addresses = AddressLimits(
+            clock, limits.per_address, limits.new_per_address, limits.new_every_s, exempt_loopback
+        )
+        # In order of connection: the first of `_strangers` has had most time to log in.
+        self._strangers: dict[RelayProtocol, None] = {}
+        self._clients: dict[RelayProtocol, None] = {}
+        self._emptied: list[Deferred[None]] = []
+
+    @property
+    def clients(self) -> int:
+        """How many are logged in."""
+        return len(self._directory)
+
+    @property
+    def connections(self) -> int:
+        """How many connections there are."""
+        return len(self._strangers) + len(self._clients)
+
+    def buildProtocol(self, addr: IAddress | None) -> RelayProtocol | None:
+        """A protocol for a new connection, or None to close it before anything is said."""
+        network = self._addresses.network(addr)
+        if not self._addresses.admit(network):
+            self.refused_addresses += 1
+            return None
+        return RelayProtocol(self, network)
+
+    # What connections ask of us (`protocol.Hub`).
+
+    def greeting(self) -> Greeting:
+        """The first message of a connection."""
+        return Greeting(VERSION, urandom(32), self._motd)
+
+    def new_session(self, link: ClientLink) -> Session:
+        """A session for a new connection."""
+        return Session(link, self.clock, self._directory, self.rooms, self.limits)
+
+    def connected(self, link: RelayProtocol) -> None:
+        """A connection was made; whoever has kept us waiting for longest makes room for it."""
+        self._strangers[link] = None
+        if len(self._strangers) > self.limits.handshakes:
+            next(iter(self._strangers)).cut_off()
+
+    def logged_in(self, link: RelayProtocol) -> None:
+        """A connection has become a client."""
+        del self._strangers[link]
+        self._clients[link] = None
+
+    def lost(self, link: RelayProtocol, last_word: Code | None) -> None:
+        """A connection is gone, and why where the relay ended it."""
+        self._strangers.pop(link, None)
+        self._clients.pop(link, None)
+        self._addresses.release(link.network)
+        self.closed[last_word or ""] += 1
+        if not self.connections:
+            waiting, self._emptied = self._emptied, []
+            for each in waiting:
+                each.callback(None)
+
+    # The end.
+
+    def say_goodbye(self) -> None:
+        """Tell every connection that the relay stops."""
+        for link in [*self._clients, *self._strangers]:
+            link.drop(farewell(Code.SHUTDOWN))
+
+    def when_empty(self) -> Deferred[None]:
+        """Fires as soon as there is no connection."""
+        if not self.connections:
+            return succeed(None)
+        self._emptied.append(Deferred())
+        return self._emptied[-1]
+
+    def cut_off(self) -> None:
+        """End what has not ended by itself."""
+        for link in [*self._clients, *self._strangers]:
+            link.cut_off()

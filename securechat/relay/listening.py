@@ -1,0 +1,142 @@
+"""Where the relay listens, and with what protection.
+
+Any endpoint string of Twisted's goes. TLS is wrapped around every listener but a Unix socket and one that brings
+its own (`tls:`, `ssl:`). Without TLS a listener must turn out to be on loopback or on a Unix socket, whatever its
+endpoint string said, unless the operator insists.
+"""
+
+from dataclasses import dataclass
+from ipaddress import ip_address
+from socket import SO_SNDBUF, SOL_SOCKET, gethostname
+from typing import Final
+
+from twisted.internet.address import UNIXAddress
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import (
+    IAddress,
+    IListeningPort,
+    IProtocolFactory,
+    IReactorCore,
+    IStreamServerEndpoint,
+)
+from twisted.internet.ssl import CertificateOptions
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+
+from securechat.relay.errors import RelayError
+from securechat.relay.factory import RelayFactory
+from securechat.wire.address import Address
+
+DEFAULT_LISTEN: Final = "tcp:12345:interface=127.0.0.1"
+
+_OWN_TLS: Final = frozenset({"tls", "ssl"})
+
+
+class TLSFactory(TLSMemoryBIOFactory):
+    """TLS around a factory that may refuse a connection, which Twisted's does not expect.
+
+    Writes are gathered by our outboxes already, so the plain protocol does, not the buffering one.
+    """
+
+    protocol = TLSMemoryBIOProtocol
+
+    def buildProtocol(  # type: ignore[override]
+        self, addr: IAddress | None
+    ) -> TLSMemoryBIOProtocol | None:
+        """A protocol for the connection, or None where the wrapped factory takes none."""
+        wrapped = self.wrappedFactory.buildProtocol(addr)
+        return None if wrapped is None else self.protocol(self, wrapped)
+
+
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """How listeners are protected: by `tls`, or by nothing, and then `anywhere` or on this machine alone."""
+
+    tls: CertificateOptions | None
+    fingerprint: str
+    anywhere: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """An endpoint that the relay will listen on; `tls` says who puts TLS around it."""
+
+    description: str
+    endpoint: IStreamServerEndpoint
+    wrap: bool
+    own_tls: bool
+
+    def factory(self, factory: RelayFactory, protection: Protection) -> IProtocolFactory:
+        """What to give to the endpoint."""
+        if not self.wrap or protection.tls is None:
+            return factory
+        return TLSFactory(protection.tls, False, factory)
+
+
+def listener(reactor: IReactorCore, description: str) -> Listener:
+    """Understand an endpoint string. Raises `RelayError`."""
+    words = description.split(":")
+    kind = words[1] if words[0] == "haproxy" and len(words) > 1 else words[0]
+    try:
+        endpoint = serverFromString(reactor, description)
+    except Exception as wrong:
+        # Endpoint parsers raise whatever their plugin raises: ValueError, KeyError, TypeError, OSError.
+        raise RelayError(f"--listen {description}: {_one_line(wrong)}") from wrong
+    own_tls = kind in _OWN_TLS
+    local = kind == "unix" or (kind == "systemd" and "domain=UNIX" in words)
+    return Listener(description, endpoint, not own_tls and not local, own_tls)
+
+
+def check_protection(listener: Listener, host: IAddress, protection: Protection) -> None:
+    """Raise `RelayError` where a listener without TLS can be reached from other machines."""
+    if listener.own_tls or (listener.wrap and protection.tls is not None) or protection.anywhere:
+        return
+    if not is_local(host):
+        raise RelayError(
+            f"--listen {listener.description} without TLS can be reached from other machines; "
+            "leave --plaintext out, or say --insecure-plaintext"
+        )
+
+
+def is_local(host: IAddress) -> bool:
+    """Whether only this machine reaches an address."""
+    if isinstance(host, UNIXAddress):
+        return True
+    try:
+        return ip_address(getattr(host, "host", "")).is_loopback
+    except ValueError:
+        return False
+
+
+def public_address(listener: Listener, host: IAddress, protection: Protection, name: str | None) -> Address:
+    """What to tell people: where this listener is and which key to expect."""
+    if isinstance(host, UNIXAddress):
+        path = host.name.decode() if isinstance(host.name, bytes) else str(host.name)
+        return Address(path=path, tls=False)
+    tls = listener.own_tls or (listener.wrap and protection.tls is not None)
+    bound = str(getattr(host, "host", ""))
+    anywhere = bound in ("0.0.0.0", "::", "")  # noqa: S104 - compared, not bound
+    return Address(
+        host=name or (gethostname() if anywhere else bound),
+        port=int(getattr(host, "port", 0)),
+        tls=tls,
+        fingerprint="" if listener.own_tls or not tls else protection.fingerprint,
+    )
+
+
+def bound_send_buffer(port: IListeningPort, size: int) -> None:
+    """Ask the kernel to hold no more than this for each connection to come: it would hold megabytes."""
+    socket = getattr(port, "socket", None)
+    if socket is not None:
+        socket.setsockopt(SOL_SOCKET, SO_SNDBUF, size)
+
+
+def cannot_listen(description: str, wrong: BaseException | None) -> RelayError:
+    """The error for an endpoint that does not listen, in one line."""
+    cause = wrong.socketError if isinstance(wrong, CannotListenError) else wrong
+    return RelayError(f"cannot listen on {description}: {_one_line(cause)}")
+
+
+def _one_line(wrong: BaseException | None) -> str:
+    text = wrong.strerror if isinstance(wrong, OSError) and wrong.strerror else str(wrong)
+    return " ".join(text.split()) or type(wrong).__name__

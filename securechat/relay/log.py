@@ -1,0 +1,93 @@
+"""The log of messages: numbers them, remembers their ids, and says when they are safe.
+
+`MessageLog` is the seam for the durable log: posts go in as one batch, and what became of them comes back once
+they are kept. `MemoryLog` keeps no text at all: numbers and recent ids only, so that a repeated post is
+answered as the first one was.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+import msgspec
+
+from securechat.wire.codes import Code
+
+RECENT_IDS: Final = 4_096
+"""Ids remembered for each room, after which a repeated post would count as a new one."""
+
+
+class Run(msgspec.Struct, frozen=True, gc=False):
+    """Sealed messages of one sender for one room; a `refusal` holds for those whose id is not known yet."""
+
+    room: str
+    sender: str
+    items: list[tuple[bytes, bytes]]
+    refusal: Code | None
+
+
+Outcome = tuple[int, bool]
+"""A message's number in its room and whether it is new; the number is 0 where the message was refused."""
+
+
+class MessageLog(Protocol):
+    """Where messages are kept."""
+
+    def append(self, runs: Sequence[Run], kept: Callable[[Sequence[list[Outcome]]], None]) -> None:
+        """Keep a batch in its order, then call `kept` with each run's outcomes. One batch at a time."""
+
+    def last_seq(self, room: str) -> int:
+        """The number of the room's last message, 0 before the first."""
+
+    def forget(self, room: str) -> None:
+        """Nobody is in this room any more."""
+
+
+@dataclass(slots=True)
+class _RoomLog:
+    last_seq: int = 0
+    recent: OrderedDict[tuple[str, bytes], int] = field(default_factory=OrderedDict)
+
+
+class MemoryLog:
+    """A log that lasts as long as its room has members; a batch is kept as soon as it is given."""
+
+    def __init__(self, recent_ids: int = RECENT_IDS) -> None:
+        self._recent_ids = recent_ids
+        self._rooms: dict[str, _RoomLog] = {}
+
+    def append(self, runs: Sequence[Run], kept: Callable[[Sequence[list[Outcome]]], None]) -> None:
+        """Number the messages; of each only its id is remembered."""
+        kept([self._append(run) for run in runs])
+
+    def _append(self, run: Run) -> list[Outcome]:
+        room = self._rooms.get(run.room)
+        if room is None:
+            room = _RoomLog()
+            if run.refusal is None:
+                self._rooms[run.room] = room
+        recent = room.recent
+        outcomes: list[Outcome] = []
+        for post_id, _ in run.items:
+            key = (run.sender, post_id)
+            known = recent.get(key)
+            if known is not None:
+                outcomes.append((known, False))
+            elif run.refusal is not None:
+                outcomes.append((0, False))
+            else:
+                room.last_seq += 1
+                recent[key] = room.last_seq
+                outcomes.append((room.last_seq, True))
+        while len(recent) > self._recent_ids:
+            recent.popitem(last=False)
+        return outcomes
+
+    def last_seq(self, room: str) -> int:
+        """The number of the room's last message, 0 before the first."""
+        return self._rooms[room].last_seq if room in self._rooms else 0
+
+    def forget(self, room: str) -> None:
+        """Drop the room's numbers and ids."""
+        self._rooms.pop(room, None)

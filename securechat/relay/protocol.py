@@ -1,0 +1,99 @@
+"""One connection: bytes become inputs of a session, and the limits of a connection hold.
+
+The relay speaks first: `Greeting`. From its connection a client has ten seconds, the TLS handshake included, to
+log in by `Hello`.
+"""
+
+from typing import Protocol, cast
+
+import msgspec
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
+
+from securechat.relay.limits import RelayLimits
+from securechat.relay.session import ClientLink, Session
+from securechat.wire.codes import Code
+from securechat.wire.framing import MessageProtocol, names_of
+from securechat.wire.messages import FromClient, Greeting, Message
+from securechat.wire.outbox import Turn
+
+
+class Hub(Protocol):
+    """What a connection needs of the relay that it belongs to."""
+
+    clock: IReactorTime
+    turn: Turn
+    limits: RelayLimits
+
+    def greeting(self) -> Greeting:
+        """The first message of a connection."""
+
+    def new_session(self, link: ClientLink) -> Session:
+        """A session for a new connection."""
+
+    def connected(self, link: "RelayProtocol") -> None:
+        """A connection was made."""
+
+    def logged_in(self, link: "RelayProtocol") -> None:
+        """A connection has become a client."""
+
+    def lost(self, link: "RelayProtocol", last_word: Code | None) -> None:
+        """A connection is gone, and why where the relay ended it."""
+
+
+class RelayProtocol(MessageProtocol):
+    """The relay's end of one link. `network` is what the connection counts under, None for nothing."""
+
+    receives = msgspec.msgpack.Decoder(FromClient)
+    receives_names = names_of(FromClient)
+
+    def __init__(self, hub: Hub, network: str | None) -> None:
+        super().__init__(hub.clock, hub.turn)
+        limits = hub.limits
+        self.network = network
+        self.ping_s = limits.ping_s
+        self.outbox_bytes = limits.outbox_bytes
+        self.outbox_frames = limits.outbox_frames
+        self._hub = hub
+        self._session = hub.new_session(self)
+        self._handshake_call: IDelayedCall | None = None
+
+    def connectionMade(self) -> None:
+        """Greet, and give the client its time to log in."""
+        super().connectionMade()
+        self._handshake_call = self.clock.callLater(self._hub.limits.handshake_s, self._too_late)
+        self._hub.connected(self)
+        self.send(self._hub.greeting())
+
+    def logged_in(self) -> None:
+        """The session has a name."""
+        self._stop_handshake()
+        self._hub.logged_in(self)
+
+    def message_received(self, message: Message) -> None:
+        """Hand a message to the session."""
+        self._session.received(cast(FromClient, message))
+
+    def pinged(self) -> None:
+        """Pings count as requests, so that they cannot flood."""
+        self._session.asked()
+
+    def link_closing(self) -> None:
+        """The name is free and the rooms are told at once, however long the client takes to close."""
+        self._stop_handshake()
+        self._session.ended()
+
+    def link_lost(self, reason: Failure) -> None:
+        """The link is gone."""
+        self._stop_handshake()
+        self._session.ended()
+        self._hub.lost(self, self.last_word)
+
+    def _too_late(self) -> None:
+        self._handshake_call = None
+        self.refuse(Code.TIMED_OUT)
+
+    def _stop_handshake(self) -> None:
+        if self._handshake_call is not None:
+            self._handshake_call.cancel()
+            self._handshake_call = None

@@ -1,0 +1,1 @@
+"""What travels: messages, frames, bounded outboxes, addresses. Imports nothing else of ours."""

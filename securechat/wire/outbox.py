@@ -1,0 +1,161 @@
+"""What one side owes a connection: gathered for one turn of the reactor, written once, bounded.
+
+Requirements: all that a turn gives a connection leaves in one write, at the end of that turn (writing at once
+costs a system call a frame; docs/performance.md has the figures). A peer that does not read costs no more than
+the bound. A fan-out to a thousand members touches each with one cheap call.
+
+How: `Turn` runs what was asked of it after the reactor has handled the events of this turn. `Outbox` is the push
+producer of its own transport: while the transport is paused frames wait here, and over the bound the owner is
+told. For plain sockets the write goes straight to the socket while Twisted has nothing queued for it, which
+saves the round through the poller; what the socket does not take is left to Twisted.
+"""
+
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IConsumer, IPushProducer, IReactorTime, ITransport
+from twisted.internet.tcp import Connection
+from twisted.logger import Logger
+from zope.interface import Interface, implementer
+
+
+class Turn:
+    """Calls to make at the end of this turn of the reactor, in the order in which they were asked for."""
+
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._calls: list[Callable[[], None]] = []
+
+    def at_end(self, call: Callable[[], None]) -> None:
+        """Make `call` at the end of this turn; from within such a call: later at the same end."""
+        if not self._calls:
+            self._clock.callLater(0, self._end)
+        self._calls.append(call)
+
+    def _end(self) -> None:
+        # The list grows while it is walked: a commit asks for the flushes of the outboxes that it filled.
+        for call in self._calls:
+            try:
+                call()
+            except Exception:
+                self._log.failure("a call at the end of a turn failed")
+        self._calls = []
+
+
+def straight_to_socket(transport: ITransport) -> Callable[[bytes], None]:
+    """A `write` for `transport` that tries the socket first where that is safe.
+
+    These lines alone know Twisted's buffers (pinned by tests/wire/test_outbox.py); TLS and test transports get
+    their own `write`.
+    """
+    if not isinstance(transport, Connection):
+        return transport.write
+
+    def write(data: bytes) -> None:
+        idle = not transport.dataBuffer and not transport._tempDataBuffer and not transport.disconnecting
+        sent = transport.writeSomeData(data) if idle and transport.connected else 0
+        # An exception says that the link is gone; Twisted finds that out by itself when it tries to write.
+        done = sent if isinstance(sent, int) else 0
+        if done < len(data):
+            transport.write(data[done:] if done else data)
+
+    return write
+
+
+class LinkTransport(ITransport, IConsumer, Interface):
+    """What a link needs of its transport: to write, to be told when to pause, to close and to be cut off."""
+
+    def pauseProducing() -> None:
+        """Read nothing for now."""
+
+    def resumeProducing() -> None:
+        """Read again."""
+
+    def abortConnection() -> None:
+        """End the connection at once."""
+
+
+@implementer(IPushProducer)
+class Outbox:
+    """Frames on their way to one peer; at most `max_bytes` and `max_frames` wait while it does not read."""
+
+    __slots__ = ("_frames", "_max_bytes", "_max_frames", "_overflowed", "_paused", "_transport", "_turn",
+                 "_waiting", "_write")  # fmt: skip
+
+    def __init__(
+        self,
+        transport: LinkTransport,
+        turn: Turn,
+        max_bytes: int,
+        max_frames: int,
+        overflowed: Callable[[], None],
+    ) -> None:
+        self._transport: LinkTransport | None = transport
+        self._turn = turn
+        self._max_bytes = max_bytes
+        self._max_frames = max_frames
+        self._overflowed = overflowed
+        self._write = straight_to_socket(transport)
+        self._frames: list[bytes] = []
+        self._waiting = 0
+        self._paused = False
+        transport.registerProducer(self, True)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How many bytes wait here, not counting what Twisted and the kernel hold."""
+        return self._waiting
+
+    def put(self, frame: bytes) -> None:
+        """Owe the peer a frame; it leaves at the end of this turn, or when the peer reads again."""
+        if self._transport is None:
+            return
+        if not self._frames and not self._paused:
+            self._turn.at_end(self.flush)
+        self._frames.append(frame)
+        self._waiting += len(frame)
+        if self._waiting > self._max_bytes or len(self._frames) > self._max_frames:
+            self.flush()
+            if self._frames:
+                self._frames = []
+                self._waiting = 0
+                self._overflowed()
+
+    def flush(self) -> None:
+        """Write what is owed now, unless the peer does not read."""
+        if self._frames and not self._paused:
+            frames = self._frames
+            self._frames = []
+            self._waiting = 0
+            self._write(frames[0] if len(frames) == 1 else b"".join(frames))
+
+    def finish(self, last: bytes) -> None:
+        """Write what waits and then `last`, whether or not the peer reads, and take nothing more."""
+        transport = self._transport
+        if transport is None:
+            return
+        self._frames.append(last)
+        self._paused = False
+        self.flush()
+        self._transport = None
+        transport.unregisterProducer()
+
+    def discard(self) -> None:
+        """The link is gone: drop what waits and take nothing more."""
+        self._transport = None
+        self._frames = []
+        self._waiting = 0
+
+    def pauseProducing(self) -> None:
+        """Twisted's buffer for this peer is full."""
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        """Twisted's buffer for this peer is empty again."""
+        self._paused = False
+        self.flush()
+
+    def stopProducing(self) -> None:
+        """The link is gone."""
+        self.discard()
