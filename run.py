@@ -65,7 +65,7 @@ def make_venv() -> None:
         UNFINISHED.touch()
         venv.EnvBuilder(symlinks=True, with_pip=True).create(VENV)
         UNFINISHED.unlink()
-    except (ImportError, subprocess.CalledProcessError):
+    except (ImportError, SystemExit, subprocess.CalledProcessError):  # Debian's venv exits by itself
         shutil.rmtree(VENV, ignore_errors=True)
         sys.exit(NO_VENV)
     except BaseException:

@@ -49,7 +49,7 @@ from securechat.crypto.engine import (
     check_seal_list,
 )
 
-_RUN_BYTES: Final = 1 << 18
+RUN_BYTES: Final = 1 << 18
 """How much one decryptor call takes: enough to make the call free, little enough to stay in cache."""
 _ZERO_IV: Final = bytes(IV_BYTES)
 _HASH_BLOCK_BYTES: Final = 128
@@ -226,13 +226,13 @@ def _decrypt_joined(key: bytes, bodies: list[bytes | None]) -> list[bytes | None
 
 
 def _runs(bodies: list[bytes | None]) -> Iterator[list[bytes | None]]:
-    """Cut a list of bodies into runs of about _RUN_BYTES."""
+    """Cut a list of bodies into runs of about RUN_BYTES."""
     run: list[bytes | None] = []
     gathered = 0
     for body in bodies:
         run.append(body)
         gathered += len(body) if body else 0
-        if gathered >= _RUN_BYTES:
+        if gathered >= RUN_BYTES:
             yield run
             run, gathered = [], 0
     if run:

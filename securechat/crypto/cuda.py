@@ -17,6 +17,7 @@ NO_KERNELS: Final = "this release has no CUDA kernels yet"
 def why_not(
     installed: Callable[[str], object | None] = find_spec,
     load: Callable[[str], object] = ctypes.CDLL,
+    platform: str = sys.platform,
 ) -> str:
     """Give the first reason, in one line for a person, why CUDA cannot be used here.
 
@@ -24,7 +25,7 @@ def why_not(
     """
     if installed("pycuda") is None:
         return NO_PYCUDA
-    library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    library = "nvcuda.dll" if platform == "win32" else "libcuda.so.1"
     try:
         load(library)
     except OSError:

@@ -16,7 +16,7 @@ NAMES: Final = ("auto", "cpu", "cuda")
 
 
 @dataclass(eq=False)
-class EngineUnavailable(CryptoError):
+class EngineUnavailable(CryptoError):  # noqa: N818
     """An engine that was asked for by name cannot be used here."""
 
     name: str

@@ -20,7 +20,7 @@ Columns = tuple[list[bytes], list[bytes], list[bytes]]
 
 
 @dataclass(eq=False)
-class BacklogFull(CryptoError):
+class BacklogFull(CryptoError):  # noqa: N818
     """More is waiting than may wait. Nothing of the request was accepted; ask again later."""
 
     held_items: int
@@ -52,7 +52,7 @@ class Request:
     results: list[bytes | None] = field(default_factory=list)
     """One for each item that came back."""
     over: bool = False
-    """Answered, failed or cancelled: what comes back for it is thrown away."""
+    """Answered, failing or cancelled: what comes back for it is thrown away."""
 
     def collect(self, results: Iterator[bytes | None], count: int) -> None:
         """Take the next `count` results, and answer if they were the last."""
@@ -64,8 +64,7 @@ class Request:
 
     def fail(self, error: BaseException) -> None:
         """Answer with an error, unless answered."""
-        if not self.over:
-            self._answer(error)
+        self._answer(error)
 
     def _answer(self, answer: object) -> None:
         done, self.done, self.over = self.done, None, True
@@ -92,15 +91,25 @@ class Load:
     bytes: int = 0
     """How many bytes, without keys."""
 
-    def add(self, sealing: bool, item: Item) -> None:
-        """Add one item; `shares` is the caller's."""
-        key, associated, data = item
-        keys, additional, texts = self.seals if sealing else self.opens
-        keys.append(key)
-        additional.append(associated)
-        texts.append(data)
-        self.items += 1
-        self.bytes += len(associated) + len(data)
+    def take(self, request: Request, max_items: int, max_bytes: int) -> bool:
+        """Take what fits of a request, or a first item of any size. Tell whether that was all of it."""
+        keys, additional, texts = self.seals if request.sealing else self.opens
+        count = 0
+        for key, associated, data in islice(request.items, request.taken, None):
+            size = len(associated) + len(data)
+            if self.items and (self.items == max_items or self.bytes + size > max_bytes):
+                break
+            keys.append(key)
+            additional.append(associated)
+            texts.append(data)
+            self.items += 1
+            self.bytes += size
+            count += 1
+        request.taken += count
+        whole = request.taken == len(request.items)
+        if whole or count:
+            self.shares.append((request, count))
+        return whole
 
 
 class Backlog:
@@ -112,9 +121,8 @@ class Backlog:
 
     def __init__(self, max_items: int, max_bytes: int, max_load_items: int, max_load_bytes: int) -> None:
         """Take the bounds for all that is held, and for one load (where one larger item goes alone)."""
-        for name, bound in list(locals().items())[1:]:
-            if bound < 1:
-                raise ValueError(f"{name}: expected at least 1, got {bound}")
+        if min(max_items, max_bytes, max_load_items, max_load_bytes) < 1:
+            raise ValueError("max_items, max_bytes, max_load_items, max_load_bytes: at least 1 each")
         self._max_items = max_items
         self._max_bytes = max_bytes
         self._max_load_items = max_load_items
@@ -126,10 +134,7 @@ class Backlog:
     def add(self, request: Request) -> None:
         """Accept a request, whole. Raises BacklogFull."""
         size = bytes_of(request.items)
-        if (
-            self.held_items + len(request.items) > self._max_items
-            or self.held_bytes + size > self._max_bytes
-        ):
+        if self.held_items + len(request.items) > self._max_items or self.held_bytes + size > self._max_bytes:
             raise BacklogFull(self.held_items, self.held_bytes)
         self.held_items += len(request.items)
         self.held_bytes += size
@@ -143,16 +148,7 @@ class Backlog:
             if request.over:
                 self._requests.popleft()
                 continue
-            before = request.taken
-            for item in islice(request.items, before, None):
-                if load.items and self._is_full(load, item):
-                    break
-                load.add(request.sealing, item)
-                request.taken += 1
-            whole = request.taken == len(request.items)
-            if whole or request.taken > before:
-                load.shares.append((request, request.taken - before))
-            if not whole:
+            if not load.take(request, self._max_load_items, self._max_load_bytes):
                 break
             self._requests.popleft()
         return load if load.shares else None
@@ -163,7 +159,7 @@ class Backlog:
         self.held_bytes -= load.bytes
 
     def withdraw(self, request: Request) -> None:
-        """Hold no longer what no load has taken of a request, nor take it. The caller answers it."""
+        """Forget what no load has taken of a request, and what will come back. The caller answers it."""
         rest = request.items[request.taken :]
         self.held_items -= len(rest)
         self.held_bytes -= bytes_of(rest)
@@ -178,10 +174,7 @@ class Backlog:
         self._requests.clear()
         return waiting
 
-    def _is_full(self, load: Load, item: Item) -> bool:
-        return load.items >= self._max_load_items or load.bytes + bytes_of([item]) > self._max_load_bytes
-
 
 def bytes_of(items: list[Item]) -> int:
     """Count the bytes of items, without keys."""
-    return sum(len(associated) + len(data) for _, associated, data in items)
+    return sum([len(associated) + len(data) for _, associated, data in items])

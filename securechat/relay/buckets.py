@@ -12,6 +12,9 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 ADDRESSES: Final = 100_000
 """Addresses remembered; the one not seen for longest is forgotten first."""
 
+LOOPBACK: Final = "loopback"
+"""What this machine's own connections count under."""
+
 
 class TokenBucket:
     """Lets `burst` through at once and `per_s` for long. It can run into debt, which is then waited off."""
@@ -35,7 +38,7 @@ class TokenBucket:
 def network_of(address: IAddress | None) -> str | None:
     """The address to count by: IPv4 whole, IPv6 by its /64; None where there is nothing to count by.
 
-    Loopback and Unix sockets count as nobody: they are the operator's own.
+    Unix sockets count as nobody: they are the operator's own. So does loopback, see `AddressLimits`.
     """
     host = getattr(address, "host", None)
     if not isinstance(host, str):
@@ -47,8 +50,8 @@ def network_of(address: IAddress | None) -> str | None:
     if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
         ip = ip.ipv4_mapped
     if isinstance(ip, ipaddress.IPv6Address):
-        return None if ip.is_loopback else str(ipaddress.ip_network((ip, 64), strict=False))
-    return str(ip)
+        return LOOPBACK if ip.is_loopback else str(ipaddress.ip_network((ip, 64), strict=False))
+    return LOOPBACK if ip.is_loopback else str(ip)
 
 
 class AddressLimits:
@@ -68,9 +71,7 @@ class AddressLimits:
     def network(self, address: IAddress | None) -> str | None:
         """What `address` is counted under, None for an exempt one."""
         network = network_of(address)
-        if network is not None and self._exempt_loopback and network.startswith("127."):
-            return None
-        return network
+        return None if network == LOOPBACK and self._exempt_loopback else network
 
     def admit(self, network: str | None) -> bool:
         """Count a new connection, or say that it is one too many."""

@@ -11,6 +11,7 @@ from stat import S_IMODE
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
@@ -49,11 +50,13 @@ def load_or_make(directory: Path, now: datetime) -> tuple[ec.EllipticCurvePrivat
         else:
             certificate = _make_certificate(key, now)
             _write(certificate_path, certificate.public_bytes(Encoding.PEM), 0o644)
+        belongs = certificate.public_key() == key.public_key()
     except OSError as wrong:
         raise RelayError(f"cannot use {wrong.filename}: {wrong.strerror}") from wrong
-    except ValueError as wrong:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as wrong:
+        # TypeError: the key is encrypted, and there is nobody to ask for its password.
         raise RelayError(f"{KEY_FILE} or {CERTIFICATE_FILE} in {directory} is damaged") from wrong
-    if certificate.public_key() != key.public_key():
+    if not belongs:
         raise RelayError(f"{CERTIFICATE_FILE} in {directory} does not belong to {KEY_FILE}")
     return key, certificate
 

@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Callable
+from itertools import islice
 from os import urandom
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IReactorTime
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, Protocol
 
 from securechat.relay.buckets import AddressLimits
 from securechat.relay.directory import Directory
@@ -19,6 +20,18 @@ from securechat.wire.codes import Code
 from securechat.wire.framing import farewell
 from securechat.wire.messages import VERSION, Greeting
 from securechat.wire.outbox import Turn
+
+
+class Unwelcome(Protocol):
+    """Ends a connection that is one too many.
+
+    A factory may say None instead, but what Twisted wraps around factories (TLS, HAProxy) fails on that.
+    """
+
+    def connectionMade(self) -> None:
+        """Cut it off."""
+        assert self.transport is not None
+        self.transport.abortConnection()
 
 
 class RelayFactory(Factory):
@@ -62,12 +75,12 @@ class RelayFactory(Factory):
         """How many connections there are."""
         return len(self._strangers) + len(self._clients)
 
-    def buildProtocol(self, addr: IAddress | None) -> RelayProtocol | None:
-        """A protocol for a new connection, or None to close it before anything is said."""
+    def buildProtocol(self, addr: IAddress | None) -> "RelayProtocol | Unwelcome":
+        """A protocol for a new connection, or one that ends it before anything is said."""
         network = self._addresses.network(addr)
         if not self._addresses.admit(network):
             self.refused_addresses += 1
-            return None
+            return Unwelcome()
         return RelayProtocol(self, network)
 
     # What connections ask of us (`protocol.Hub`).
@@ -83,8 +96,9 @@ class RelayFactory(Factory):
     def connected(self, link: RelayProtocol) -> None:
         """A connection was made; whoever has kept us waiting for longest makes room for it."""
         self._strangers[link] = None
-        if len(self._strangers) > self.limits.handshakes:
-            next(iter(self._strangers)).cut_off()
+        # Those already cut off stay in the list until the reactor's next turn, and one turn accepts many.
+        for oldest in list(islice(self._strangers, max(0, len(self._strangers) - self.limits.handshakes))):
+            oldest.cut_off()
 
     def logged_in(self, link: RelayProtocol) -> None:
         """A connection has become a client."""

@@ -41,10 +41,10 @@ class RelayLimits:
     """Bytes of sealed messages of one client that are read at once."""
 
     requests_per_s: float = 10.0
-    """`Enter`, `Leave` and `Ping` of one client; one that sends more is flooding."""
+    """`Enter`, `Leave`, `Ping` and `Pong` of one client; one that sends more is flooding."""
 
     requests_burst: int = 250
-    """`Enter`, `Leave` and `Ping` of one client at once."""
+    """`Enter`, `Leave`, `Ping` and `Pong` of one client at once."""
 
     rooms: int = 200
     """Rooms that one client may be in."""

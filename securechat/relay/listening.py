@@ -7,6 +7,7 @@ endpoint string said, unless the operator insists.
 
 from dataclasses import dataclass
 from ipaddress import ip_address
+from os.path import abspath
 from socket import SO_SNDBUF, SOL_SOCKET, gethostname
 from typing import Final
 
@@ -33,19 +34,9 @@ _OWN_TLS: Final = frozenset({"tls", "ssl"})
 
 
 class TLSFactory(TLSMemoryBIOFactory):
-    """TLS around a factory that may refuse a connection, which Twisted's does not expect.
-
-    Writes are gathered by our outboxes already, so the plain protocol does, not the buffering one.
-    """
+    """TLS that does not gather small writes, which our outboxes have done already."""
 
     protocol = TLSMemoryBIOProtocol
-
-    def buildProtocol(  # type: ignore[override]
-        self, addr: IAddress | None
-    ) -> TLSMemoryBIOProtocol | None:
-        """A protocol for the connection, or None where the wrapped factory takes none."""
-        wrapped = self.wrappedFactory.buildProtocol(addr)
-        return None if wrapped is None else self.protocol(self, wrapped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +103,7 @@ def public_address(listener: Listener, host: IAddress, protection: Protection, n
     """What to tell people: where this listener is and which key to expect."""
     if isinstance(host, UNIXAddress):
         path = host.name.decode() if isinstance(host.name, bytes) else str(host.name)
-        return Address(path=path, tls=False)
+        return Address(path=abspath(path), tls=False)
     tls = listener.own_tls or (listener.wrap and protection.tls is not None)
     bound = str(getattr(host, "host", ""))
     anywhere = bound in ("0.0.0.0", "::", "")  # noqa: S104 - compared, not bound

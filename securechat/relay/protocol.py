@@ -75,7 +75,7 @@ class RelayProtocol(MessageProtocol):
         self._session.received(cast(FromClient, message))
 
     def pinged(self) -> None:
-        """Pings count as requests, so that they cannot flood."""
+        """`Ping` and `Pong` count as requests, so that they cannot flood."""
         self._session.asked()
 
     def link_closing(self) -> None:

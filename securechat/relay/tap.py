@@ -29,6 +29,7 @@ def _number(least: float, kind: type) -> Any:
 def _motd(text: str) -> str:
     if len(text) > 1_000:
         raise ValueError("at most 1000 characters")
+    text.encode()  # raises a ValueError where the command line was no UTF-8
     return text
 
 

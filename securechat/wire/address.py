@@ -61,6 +61,9 @@ def parse(text: str) -> Address:
     """Read an address; `host`, `host:port` and `[IPv6]:port` without a scheme mean TLS. Raises `AddressError`."""
     if "://" not in text:
         text = f"securechat://{text}"
+    if not text.isprintable():
+        # `urlsplit` would leave some of these out in silence.
+        raise AddressError("an address holds no line breaks and no control characters")
     try:
         parts = urlsplit(text)
         port = parts.port
@@ -75,7 +78,7 @@ def parse(text: str) -> Address:
         return Address(path=unquote(parts.path), tls=False)
     if parts.scheme not in ("securechat", "securechat+tcp"):
         raise AddressError("an address begins with securechat://, securechat+tcp:// or securechat+unix://")
-    if not host or parts.path not in ("", "/") or port == 0:
+    if not host or " " in host or parts.path not in ("", "/") or port == 0:
         raise AddressError("an address is written securechat://host:port/#fingerprint")
     tls = parts.scheme == "securechat"
     fingerprint = parts.fragment.lower()

@@ -161,12 +161,18 @@ class MessageProtocol(Int32StringReceiver):
         """Ask the peer for a sign of life, and end the link where none comes in time."""
         if self._challenge_call is None and not self.closing:
             self.send(Ping())
-            self._challenge_call = self.clock.callLater(seconds, self._challenge_over, self._heard)
+            self._challenge_call = self.clock.callLater(seconds, self._challenge_over, self._heard, seconds)
 
-    def _challenge_over(self, heard: int) -> None:
+    def _challenge_over(self, heard: int, seconds: float) -> None:
         self._challenge_call = None
-        if self._heard == heard:
-            self.drop(farewell(Code.SILENT))
+        if self._heard != heard:
+            return
+        if self.paused and self._pause_call is not None:
+            # Its answer may be here, unread by our own choice: it gets its time once we read again.
+            again = self._pause_call.getTime() - self.clock.seconds() + seconds
+            self._challenge_call = self.clock.callLater(again, self._challenge_over, heard, seconds)
+            return
+        self.drop(farewell(Code.SILENT))
 
     def pause_reading(self, seconds: float) -> None:
         """Read nothing for a while, so that a peer in a hurry feels it and nothing piles up here."""
@@ -212,7 +218,9 @@ class MessageProtocol(Int32StringReceiver):
                 call.cancel()
 
     def _span_over(self) -> None:
-        self._silent_spans = 0 if self._heard != self._heard_before else self._silent_spans + 1
+        # While we do not read, the silence is ours.
+        silent = self._heard == self._heard_before and not self.paused
+        self._silent_spans = self._silent_spans + 1 if silent else 0
         self._heard_before = self._heard
         if self._silent_spans == 3:
             self._ping_call = None
@@ -231,7 +239,9 @@ class MessageProtocol(Int32StringReceiver):
             if self._received_closing > LINGER_BYTES:
                 self.cut_off()
             return
-        self._heard += 1
+        if data:
+            # Resuming calls this with nothing, which is no sign of life.
+            self._heard += 1
         if self._unread:
             # A bytearray grows in place, so a frame that comes in many pieces costs its length once.
             if not isinstance(self._unread, bytearray):
@@ -274,7 +284,9 @@ class MessageProtocol(Int32StringReceiver):
             if isinstance(message, Ping):
                 self.send(Pong())
                 self.pinged()
-            elif not isinstance(message, Pong):
+            elif isinstance(message, Pong):
+                self.pinged()
+            else:
                 self.message_received(message)
         except Exception:
             # Our own mistake: an exception out of here would log the peer's address (trap 8).
@@ -282,7 +294,7 @@ class MessageProtocol(Int32StringReceiver):
             self.drop(farewell(Code.FAILED))
 
     def pinged(self) -> None:
-        """The peer pinged; the relay counts this."""
+        """The peer sent `Ping` or `Pong`; the relay counts both."""
 
     def sendString(self, string: bytes) -> None:
         """Send one frame's body; for the interface of `Int32StringReceiver`, `send` is what to use."""

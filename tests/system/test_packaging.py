@@ -33,7 +33,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 FAKE_VENV: Final = r'''
 """A stand-in for venv: its environment's Python logs its arguments and fails where $FAIL_ON says."""
-import os, pathlib, subprocess
+import fcntl, os, pathlib, subprocess, sys
 
 class EnvBuilder:
     def __init__(self, **options):
@@ -41,6 +41,12 @@ class EnvBuilder:
 
     def create(self, path):
         log("create")
+        try:
+            with open(sys.argv[0]) as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            log("not locked")
+        except BlockingIOError:
+            pass
         folder = pathlib.Path(path, "bin")
         folder.mkdir(parents=True)
         for name in ("python", "twistd", "ruff", "mypy"):
@@ -49,6 +55,8 @@ class EnvBuilder:
             script.chmod(0o755)
         if os.environ.get("FAIL_ON") == "create":
             raise subprocess.CalledProcessError(1, "ensurepip")
+        if os.environ.get("FAIL_ON") == "exit":
+            sys.exit("a message of its own")
         if os.environ.get("FAIL_ON") == "interrupt":
             raise KeyboardInterrupt
         if os.environ.get("FAIL_ON") == "kill":
@@ -61,21 +69,25 @@ def log(line):
 SCRIPT = """#!/bin/sh
 case "$*" in
   *"import pip"*) exit 0;;
-  *"pip"*"install"*) echo "install ${*##* }" >>"$LOG"; echo "pip says"; [ "$FAIL_ON" != install ]; exit;;
+  *"pip"*"install"*) echo "install ${*##* }" >>"$LOG"; cat; echo "pip says"; [ "$FAIL_ON" != install ]; exit;;
 esac
 echo "%(name)s $*" >>"$LOG"
+: >it-ran-here
+cat
 [ "$FAIL_ON" != "%(name)s" ] || exit 7
 """
 '''
 
 
-def run(*command: str, cwd: Path = CHECKOUT, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, without input, with these variables added to the environment."""
+def run(
+    *command: str, cwd: Path = CHECKOUT, text_in: str = "", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end with this input, and these variables added to the environment."""
     return subprocess.run(
         command,
         cwd=cwd,
         env={**os.environ, **environment},
-        stdin=subprocess.DEVNULL,
+        input=text_in,
         capture_output=True,
         text=True,
         timeout=120,
@@ -220,13 +232,16 @@ class BareCheckout:
         """The environment that run.py makes."""
         return self.folder / ".venv"
 
-    def run(self, *words: str, fail_on: str = "", cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-        """Run its run.py; `fail_on` is the step that fails: create, interrupt, kill, install or a program."""
+    def run(
+        self, *words: str, fail_on: str = "", cwd: Path | None = None, text_in: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        """Run its run.py; `fail_on` is a step that fails: create, exit, interrupt, kill, install, a program."""
         return run(
             sys.executable,
             str(self.folder / "run.py"),
             *words,
             cwd=cwd or self.folder,
+            text_in=text_in,
             PYTHONPATH=str(self.folder / "fakes"),
             LOG=str(self.folder / "log"),
             FAIL_ON=fail_on,
@@ -331,6 +346,11 @@ class RunTests(SynchronousTestCase):
         self.assertEqual(shown.stdout, "")
         self.assertIn("pip says", shown.stderr)
 
+    def test_input_belongs_to_the_program(self) -> None:
+        """Lines that are piped in reach the program, and not pip, even when that has to run first."""
+        shown = self.bare.run("twistd", text_in="one line\n")
+        self.assertEqual(shown.stdout, "one line\n")
+
     def test_unknown_word(self) -> None:
         """A word that is neither command nor program gets one line and a status that is not 0."""
         self.bare.run("demo")
@@ -357,10 +377,11 @@ class RunTests(SynchronousTestCase):
 
     def test_failing_ensurepip_names_the_debian_package(self) -> None:
         """An environment that cannot be finished is removed, with the same message."""
-        shown = self.bare.run("demo", fail_on="create")
-        self.assertEqual(shown.returncode, 1)
-        self.assertIn("sudo apt install python3-venv", shown.stderr)
-        self.assertFalse(self.bare.venv.exists())
+        for step in ("create", "exit"):
+            shown = self.bare.run("demo", fail_on=step)
+            self.assertEqual(shown.returncode, 1)
+            self.assertIn("sudo apt install python3-venv", shown.stderr)
+            self.assertFalse(self.bare.venv.exists())
 
     def test_interrupt_is_quiet(self) -> None:
         """Ctrl-C while the environment is made leaves none, and no traceback."""
@@ -386,6 +407,17 @@ class RunTests(SynchronousTestCase):
         self.assertEqual(self.bare.run("demo").returncode, 0)
         self.assertEqual(self.bare.take_log(), ["install .[test]", "python -m securechat demo"])
 
+    def test_half_done_installation_is_not_trusted(self) -> None:
+        """When pip fails after a change that is then taken back, the old stamp does not count any more."""
+        self.bare.run("demo")
+        before = (self.bare.folder / "setup.cfg").read_text()
+        (self.bare.folder / "setup.cfg").write_text(before + "\n# changed\n")
+        self.bare.run("demo", fail_on="install")
+        (self.bare.folder / "setup.cfg").write_text(before)
+        self.bare.take_log()
+        self.bare.run("demo")
+        self.assertEqual(self.bare.take_log(), ["install .[test]", "python -m securechat demo"])
+
     def test_moved_checkout_gets_its_own_environment(self) -> None:
         """A checkout that was moved with its .venv makes a new one, for the old one names the old place."""
         self.bare.run("demo")
@@ -395,10 +427,12 @@ class RunTests(SynchronousTestCase):
         moved.run("demo")
         self.assertEqual(moved.take_log(), ["create", "install .[test]", "python -m securechat demo"])
 
-    def test_tests_run_in_the_checkout(self) -> None:
-        """From another folder run.py finds its own environment, beside itself."""
+    def test_working_folder(self) -> None:
+        """From another folder the tests run in the checkout, and programs where they were called."""
         elsewhere = Path(self.mktemp())
         elsewhere.mkdir()
         self.assertEqual(self.bare.run("test", cwd=elsewhere).returncode, 0)
-        self.assertTrue(self.bare.venv.exists())
+        self.assertTrue((self.bare.folder / "it-ran-here").exists())
         self.assertEqual(list(elsewhere.iterdir()), [])
+        self.assertEqual(self.bare.run("twistd", cwd=elsewhere).returncode, 0)
+        self.assertTrue((elsewhere / "it-ran-here").exists())

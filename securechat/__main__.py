@@ -1,0 +1,37 @@
+"""The `securechat` command."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from securechat import __version__
+from securechat.client.cli import add_commands
+from securechat.client.errors import EXIT_HELP
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line, and return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="securechat",
+        description="A private chat over a relay of your own. Start a relay with: twistd -n securechat",
+        epilog=EXIT_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"securechat {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    add_commands(commands)
+    demo = commands.add_parser("demo", help="a relay and two clients, shown step by step")
+    demo.set_defaults(run=_demo)
+    options = parser.parse_args(arguments)
+    status: int = options.run(options)
+    return status
+
+
+def _demo(_: argparse.Namespace) -> int:
+    from securechat.demo import run_demo
+
+    return run_demo()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

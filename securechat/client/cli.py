@@ -1,0 +1,287 @@
+"""The commands `chat`, `send` and `listen`: their options, and the one place that puts a client together."""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred, DeferredList
+
+from securechat.client.conversation import Conversation
+from securechat.client.errors import EXIT_HELP, ClientError, Exit
+from securechat.client.events import Event
+from securechat.client.home import Pins, home_directory
+from securechat.client.link import Link
+from securechat.client.pipe import Pipe, failure_line
+from securechat.crypto.engines import NAMES, EngineUnavailable, choose
+from securechat.crypto.worker import CryptoWorker
+from securechat.e2e.body import BodyError, check_text
+from securechat.wire.address import DEFAULT_HOST, DEFAULT_PORT, Address, AddressError, parse
+from securechat.wire.codes import REASONS
+from securechat.wire.names import LOBBY, is_room, name_refusal
+
+DEFAULT_RELAY = f"securechat://{DEFAULT_HOST}:{DEFAULT_PORT}"
+CLOSE_S = 5.0
+"""Seconds for goodbyes and for the output to be taken when the program ends."""
+
+OPENING_MOST = 4_096
+"""Messages on their way through the worker before the link is read no further."""
+
+
+class Front(Protocol):
+    """The side of the program that a person or a script sees."""
+
+    def tell(self, event: Event) -> None:
+        """Something happened."""
+
+    def close(self) -> Deferred[None]:
+        """Tell nothing more; fires when the terminal or the pipe is as it was."""
+
+
+def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add this module's commands to the program's parser."""
+    chat = _command(commands, "chat", "talk: on a terminal with a screen, in a pipe line by line", run_chat)
+    chat.add_argument("name", metavar="NAME", help="your name: lower-case letters, digits, '.', '_', '-'")
+    chat.add_argument("--room", default=LOBBY, help=f"the room to start in (default {LOBBY})")
+    chat.add_argument("--json", action="store_true", help="JSON lines in and out, also on a terminal")
+    send = _command(commands, "send", "send one message, and exit once the relay has it", run_send)
+    send.add_argument("name", metavar="NAME", help="your name")
+    send.add_argument("room", metavar="ROOM", help="#room, or @name for one person")
+    send.add_argument("text", metavar="TEXT", help="what to say; '-' reads it from standard input")
+    send.add_argument("--json", action="store_true", help="JSON lines out")
+    listen = _command(commands, "listen", "print what is said in a room", run_listen)
+    listen.add_argument("name", metavar="NAME", help="your name")
+    listen.add_argument("room", metavar="ROOM", help="#room, or @name for one person")
+    listen.add_argument("--json", action="store_true", help="JSON lines out")
+    listen.add_argument("--count", type=_positive, metavar="N", help="exit after N messages")
+
+
+def _command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    help_text: str,
+    run: Callable[[argparse.Namespace], int],
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name,
+        help=help_text,
+        description=f"{help_text[0].upper()}{help_text[1:]}.",
+        epilog=EXIT_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument(
+        "--relay",
+        metavar="ADDRESS",
+        default=os.environ.get("SECURECHAT_RELAY", DEFAULT_RELAY),
+        help="securechat://host:port/#fingerprint, securechat+tcp://host:port or securechat+unix:///path "
+        f"(default: $SECURECHAT_RELAY, or {DEFAULT_RELAY})",
+    )
+    parser.add_argument("--home", metavar="DIR", help="where the keys of known relays are kept ($SECURECHAT_HOME)")
+    parser.add_argument("--engine", choices=NAMES, default="auto", help="what seals and opens (default auto)")
+    parser.add_argument("--no-color", action="store_true", help="no colours (also by $NO_COLOR)")
+    parser.add_argument(
+        "--insecure-plaintext", action="store_true", help="allow securechat+tcp:// to another machine"
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="tell more on stderr")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def run_chat(options: argparse.Namespace) -> int:
+    """Talk, on a terminal or in a pipe."""
+    if not options.json and sys.stdin.isatty() and sys.stdout.isatty():
+        from securechat.client.terminal import usable
+
+        if usable(sys.stdin, sys.stdout, os.environ):
+            return _run(options, _interactive)
+    return _run(options, lambda client: _piped(client, stdin=0))
+
+
+def run_send(options: argparse.Namespace) -> int:
+    """Send one message."""
+    text = sys.stdin.read() if options.text == "-" else options.text
+
+    def build(client: Client) -> None:
+        pipe = _piped(client, stdin=None)
+        if options.room.startswith("@"):
+            client.conversation.direct(options.room[1:], text)
+        else:
+            client.conversation.say(options.room, text)
+        pipe.readConnectionLost()
+
+    try:
+        check_text(text)
+    except BodyError as wrong:
+        print(f"securechat: {wrong}", file=sys.stderr)
+        return Exit.BAD_DATA
+    return _run(options, build)
+
+
+def run_listen(options: argparse.Namespace) -> int:
+    """Print what is said."""
+    return _run(options, lambda client: _piped(client, stdin=None))
+
+
+class Client:
+    """One run of a client: what it consists of, and how it ends."""
+
+    def __init__(self, options: argparse.Namespace, reactor: Any, address: Address, home: Path) -> None:
+        self.options = options
+        self.reactor = reactor
+        self.home = home
+        self.front: Front
+        self.status: Exit = Exit.INTERRUPTED
+        self._text = ""
+        self._ending = False
+        self.worker = CryptoWorker(choose(options.engine), reactor)
+        self.link = Link(_endpoint(reactor, address), address, options.name, reactor, Pins(home), self._gave_up)
+        self.conversation = Conversation(options.name, self.worker, self.link.send, self._tell)
+
+    def start(self) -> None:
+        """Begin, as soon as the reactor runs; `front` must be there."""
+        self.worker.startService()
+        self.reactor.addSystemEventTrigger("before", "shutdown", self._shut_down)
+        self.link.start(self.conversation)
+
+    def finish(self, status: Exit, text: str = "") -> None:
+        """End the program with a status, and one line on stderr if there is anything to say."""
+        if not self._ending:
+            self._ending = True
+            self.status, self._text = status, text
+            self.reactor.callLater(0, self.reactor.stop)
+
+    def report(self) -> int:
+        """Say what is left to say, once the reactor has stopped; the exit status."""
+        if self._text:
+            print(failure_line(ClientError(self._text)), file=sys.stderr)
+        return self.status
+
+    def _tell(self, event: Event) -> None:
+        self.front.tell(event)
+        if self.conversation.opening > OPENING_MOST:
+            self.link.hold("worker")
+        elif not self.conversation.opening:
+            self.link.release("worker")
+
+    def _gave_up(self, error: ClientError) -> None:
+        self.finish(error.status, str(error))
+
+    def _shut_down(self) -> Deferred[Any]:
+        """Whatever ended us: close the link, the worker and the front, in bounded time."""
+        self._ending = True
+        closing = DeferredList([self.link.stop(), self.front.close()])
+        closing.addCallback(lambda _: self.worker.stopService())
+        bounded: Deferred[Any] = Deferred()
+        call = self.reactor.callLater(CLOSE_S, bounded.callback, None)
+
+        def closed(_: object) -> None:
+            if call.active():
+                call.cancel()
+                bounded.callback(None)
+
+        closing.addCallback(closed)
+        return bounded
+
+
+def _run(options: argparse.Namespace, build: Callable[[Client], object]) -> int:
+    from twisted.internet import reactor as the_reactor
+
+    reactor: Any = the_reactor
+    try:
+        address = _checked(options)
+        client = Client(options, reactor, address, home_directory(options.home, os.environ))
+        build(client)
+    except (ClientError, EngineUnavailable) as wrong:
+        print(failure_line(ClientError(str(wrong))), file=sys.stderr)
+        return wrong.status if isinstance(wrong, ClientError) else Exit.FAILED
+    client.start()
+    # A closed terminal window ends the program as SIGTERM does, so that the screen is put back.
+    signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(client.finish, Exit.INTERRUPTED))
+    reactor.run()
+    return client.report()
+
+
+def _checked(options: argparse.Namespace) -> Address:
+    """The relay's address, if the command line makes sense."""
+    refusal = name_refusal(options.name)
+    if refusal is not None:
+        raise ClientError(REASONS[refusal], Exit.USAGE)
+    room = options.room
+    if not is_room(room) and not (room.startswith("@") and name_refusal(room[1:]) is None):
+        raise ClientError("a room is written #name, or @name for one person", Exit.USAGE)
+    try:
+        address = parse(options.relay)
+    except AddressError as wrong:
+        raise ClientError(f"--relay: {wrong}", Exit.USAGE) from wrong
+    if not address.tls and not address.path and not options.insecure_plaintext and not _is_loopback(address.host):
+        raise ClientError(
+            "without TLS anybody on the way can read along; use securechat://, or say --insecure-plaintext",
+            Exit.USAGE,
+        )
+    return address
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _endpoint(reactor: Any, address: Address) -> Any:
+    from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint
+
+    if address.path:
+        return UNIXClientEndpoint(reactor, address.path)
+    return HostnameEndpoint(reactor, address.host, address.port)
+
+
+def _interactive(client: Client) -> None:
+    """The screen."""
+    from securechat.client.terminal import Terminal
+
+    options = client.options
+    terminal = Terminal(
+        client.reactor,
+        client.conversation,
+        options.room,
+        quit=lambda: client.finish(Exit.DONE),
+        color=not options.no_color and not os.environ.get("NO_COLOR"),
+        now=lambda: datetime.now().astimezone(),
+    )
+    client.front = terminal
+    terminal.start()
+    client.conversation.enter(options.room)
+
+
+def _piped(client: Client, stdin: int | None) -> Pipe:
+    """The line mode, reading standard input where it is given."""
+    from twisted.internet.stdio import StandardIO
+
+    options = client.options
+    pipe = Pipe(
+        client.reactor,
+        options.room,
+        options.json,
+        client.finish,
+        count=getattr(options, "count", None),
+        chatty=options.verbose,
+    )
+    client.front = pipe
+    # A command that reads nothing gets a pipe that never ends, rather than an end that it would take for its own.
+    standard_io: Any = StandardIO  # mypy takes the one of Windows, which has other arguments
+    standard_io(pipe, os.pipe()[0] if stdin is None else stdin, reactor=client.reactor)
+    pipe.start(client.conversation, client.link)
+    return pipe

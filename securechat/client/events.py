@@ -1,0 +1,140 @@
+"""What happens in a conversation, one struct each; `--json` writes them as they are, one object a line.
+
+`type` is the first field of each. Times are UTC in ISO 8601. docs/CLIENT.md lists them for programs.
+"""
+
+from datetime import UTC, datetime
+
+import msgspec
+
+
+class _Event(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=True):
+    """What all events have in common."""
+
+
+class Message(_Event, frozen=True, tag="message"):
+    """Somebody said something, and it is authentic."""
+
+    room: str
+    sender: str
+    text: str
+    time: datetime
+    seq: int
+
+
+class Sent(_Event, frozen=True, tag="sent"):
+    """The relay has taken a message of ours; `id` is what the input called it, if it did."""
+
+    room: str
+    seq: int
+    text: str
+    id: str | None = None
+
+
+class NotSent(_Event, frozen=True, tag="not-sent"):
+    """A message of ours will not be sent; the reason says why."""
+
+    room: str
+    reason: str
+    text: str
+    id: str | None = None
+
+
+class Unreadable(_Event, frozen=True, tag="unreadable"):
+    """A message came that cannot be opened or is not authentic; nothing of it is shown."""
+
+    room: str
+    sender: str
+    time: datetime
+    seq: int
+    reason: str
+
+
+class Missed(_Event, frozen=True, tag="missed"):
+    """The room's messages from `first` to `last` have not come here."""
+
+    room: str
+    first: int
+    last: int
+
+
+class Entered(_Event, frozen=True, tag="entered"):
+    """We are a member of a room, with these others (ourselves included)."""
+
+    room: str
+    members: list[str]
+
+
+class NotEntered(_Event, frozen=True, tag="not-entered"):
+    """The relay does not let us into a room; the reason says why."""
+
+    room: str
+    reason: str
+
+
+class Joined(_Event, frozen=True, tag="joined"):
+    """Somebody has entered a room that we are in."""
+
+    room: str
+    name: str
+
+
+class Left(_Event, frozen=True, tag="left"):
+    """Somebody, perhaps ourselves, has left a room."""
+
+    room: str
+    name: str
+
+
+class Keyed(_Event, frozen=True, tag="key"):
+    """A new session key came for a room: the SHA-256 of the key in hexadecimal, shortened; never the key."""
+
+    room: str
+    fingerprint: str
+    bytes: int
+
+
+class Link(_Event, frozen=True, tag="link", omit_defaults=False):
+    """The link to the relay is up, or is not and will be tried again in `retry_s` seconds."""
+
+    up: bool
+    relay: str
+    reason: str = ""
+    retry_s: float | None = None
+
+
+class Motd(_Event, frozen=True, tag="motd"):
+    """The relay's message of the day."""
+
+    text: str
+
+
+class Error(_Event, frozen=True, tag="error"):
+    """Something that was asked for, or a line of the input, did not work."""
+
+    text: str
+
+
+Event = (
+    Message
+    | Sent
+    | NotSent
+    | Unreadable
+    | Missed
+    | Entered
+    | NotEntered
+    | Joined
+    | Left
+    | Keyed
+    | Link
+    | Motd
+    | Error
+)
+
+
+def time_of(milliseconds: int) -> datetime:
+    """A time from the wire; one that no calendar has becomes the last moment that it has."""
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC)
+    except (OverflowError, ValueError, OSError):
+        return datetime.max.replace(tzinfo=UTC)

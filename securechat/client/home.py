@@ -1,0 +1,71 @@
+"""What the client keeps on disk: which key each relay had when it was first met.
+
+Everything lies under one directory: `--home`, else `SECURECHAT_HOME`, else where the system keeps a user's
+program data. It is made for its owner alone.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from platformdirs import user_data_path
+
+from securechat.client.errors import ClientError, Exit
+
+PINS_FILE: Final = "known_relays"
+
+_LINE = re.compile(r"(\S+) ([0-9a-f]{64})")
+
+
+def home_directory(option: str | None, environ: Mapping[str, str]) -> Path:
+    """Where this user's files are."""
+    chosen = option or environ.get("SECURECHAT_HOME")
+    return Path(chosen).expanduser() if chosen else user_data_path("securechat")
+
+
+class Pins:
+    """The fingerprints of relays that were met, in `known_relays`: a line each, place and fingerprint."""
+
+    def __init__(self, home: Path) -> None:
+        self.path = home / PINS_FILE
+
+    def find(self, place: str) -> str | None:
+        """The fingerprint remembered for a place. Raises `ClientError` where the file cannot be read."""
+        return self._read().get(place)
+
+    def remember(self, place: str, fingerprint: str) -> None:
+        """Remember a relay's key from now on. Raises `ClientError` where that cannot be written."""
+        pins = self._read()
+        if pins.get(place) == fingerprint:
+            return
+        pins[place] = fingerprint
+        text = "".join(f"{each} {pins[each]}\n" for each in sorted(pins))
+        part = self.path.with_name(f"{PINS_FILE}.{os.getpid()}.part")
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(self.path)
+        except OSError as wrong:
+            raise ClientError(f"cannot write {self.path}: {wrong.strerror}") from wrong
+
+    def _read(self) -> dict[str, str]:
+        try:
+            lines = self.path.read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return {}
+        except (OSError, UnicodeDecodeError) as wrong:
+            raise ClientError(f"cannot read {self.path}") from wrong
+        pins: dict[str, str] = {}
+        for number, line in enumerate(lines, 1):
+            match = _LINE.fullmatch(line.strip())
+            if match is not None:
+                pins[match[1]] = match[2]
+            elif line.strip() and not line.startswith("#"):
+                # Guessing here would quietly trust any key: the user decides.
+                raise ClientError(f"line {number} of {self.path} is damaged; mend or remove it", Exit.PROTOCOL)
+        return pins

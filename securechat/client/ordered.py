@@ -1,0 +1,51 @@
+"""Events in the order of their causes, though some of them take a while to be known."""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from securechat.client.events import Event
+
+
+class Slot:
+    """A place in the order for events that are not known yet."""
+
+    __slots__ = ("_filled", "events")
+
+    def __init__(self, filled: Callable[[], None]) -> None:
+        self.events: list[Event] | None = None
+        self._filled = filled
+
+    def fill(self, events: Iterable[Event]) -> None:
+        """The events are known now."""
+        self.events = list(events)
+        self._filled()
+
+
+class InOrder:
+    """Passes events on to `tell`, none before those that were caused earlier."""
+
+    def __init__(self, tell: Callable[[Event], None]) -> None:
+        self._pass_on = tell
+        self._waiting: deque[Slot | Event] = deque()
+
+    def tell(self, event: Event) -> None:
+        """Something happened."""
+        if self._waiting:
+            self._waiting.append(event)
+        else:
+            self._pass_on(event)
+
+    def hold(self) -> Slot:
+        """Something happened of which the events will be known later."""
+        slot = Slot(self._flush)
+        self._waiting.append(slot)
+        return slot
+
+    def _flush(self) -> None:
+        while self._waiting:
+            head = self._waiting[0]
+            if isinstance(head, Slot) and head.events is None:
+                return
+            self._waiting.popleft()
+            for event in head.events or () if isinstance(head, Slot) else (head,):
+                self._pass_on(event)

@@ -1,0 +1,271 @@
+"""A first look: a relay and two clients in one process, over real sockets, told step by step.
+
+Every sentence that is printed was checked; the first one that is not true ends the demo with exit status 1. What
+the relay saw is taken from the relay's own log of messages, through the seam that keeps it.
+"""
+
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from os import urandom
+from pathlib import Path
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint
+from twisted.python.failure import Failure
+
+from securechat.client.conversation import Conversation
+from securechat.client.errors import ClientError
+from securechat.client.events import Entered, Event, Joined, Keyed, Left, Link, Message, Sent
+from securechat.client.home import Pins
+from securechat.client.link import Link as ClientLink
+from securechat.crypto.aead import seal
+from securechat.crypto.engines import choose
+from securechat.crypto.worker import CryptoWorker
+from securechat.relay.log import MemoryLog, Outcome, Run
+from securechat.relay.tap import Options, build_relay
+from securechat.wire.address import Address
+from securechat.wire.names import LOBBY
+
+ROOM = LOBBY
+STEP_S = 10.0
+MEASURE_S = 1.0
+ITEM_BYTES = 200
+BATCH = 256
+
+E = TypeVar("E", bound=Event)
+
+
+class DemoError(Exception):
+    """Something that the demo says would not have been true."""
+
+
+class WatchedLog(MemoryLog):
+    """The relay's log, which remembers what the relay saw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[bytes] = []
+
+    def append(self, runs: Sequence[Run], kept: Callable[[Sequence[list[Outcome]]], None]) -> None:
+        """Keep a batch, and remember its sealed bytes."""
+        self.seen.extend(sealed for run in runs for _, sealed in run.items)
+        super().append(runs, kept)
+
+
+class Person:
+    """A client without a screen: its events are waited for one by one."""
+
+    def __init__(self, name: str, reactor: Any, worker: CryptoWorker, address: Address, home: Path) -> None:
+        self.name = name
+        self.error: ClientError | None = None
+        self._reactor = reactor
+        self._events: list[Event] = []
+        self._woken: Deferred[None] | None = None
+        endpoint = HostnameEndpoint(reactor, address.host, address.port)
+        self.link = ClientLink(endpoint, address, name, reactor, Pins(home / name), self._gave_up)
+        self.conversation = Conversation(name, worker, self.link.send, self._tell)
+        self.link.start(self.conversation)
+
+    async def next(self, kind: type[E]) -> E:
+        """The next event of a kind; others before it are passed over."""
+        while True:
+            while self._events:
+                event = self._events.pop(0)
+                if isinstance(event, kind):
+                    return event
+            if self.error is not None:
+                raise DemoError(str(self.error))
+            await self._wake()
+
+    async def refusal(self) -> ClientError:
+        """Why the relay did not take us."""
+        while self.error is None:
+            if self._events:
+                raise DemoError(f"the relay took {self.name}")
+            await self._wake()
+        return self.error
+
+    async def _wake(self) -> None:
+        self._woken = Deferred()
+        await self._woken.addTimeout(STEP_S, self._reactor)
+
+    def _tell(self, event: Event) -> None:
+        self._events.append(event)
+        self._wake_up()
+
+    def _gave_up(self, error: ClientError) -> None:
+        self.error = error
+        self._wake_up()
+
+    def _wake_up(self) -> None:
+        woken, self._woken = self._woken, None
+        if woken is not None:
+            woken.callback(None)
+
+
+def run_demo() -> int:
+    """Show everything; the exit status."""
+    from twisted.internet import reactor as the_reactor
+
+    reactor: Any = the_reactor
+    status = 1
+
+    def done(result: object) -> None:
+        nonlocal status
+        if isinstance(result, Failure):
+            wrong = str(result.value) or type(result.value).__name__
+            print(f"\nsecurechat: the demo failed: {wrong}", file=sys.stderr)
+        else:
+            status = 0
+        reactor.stop()
+
+    def begin() -> None:
+        Deferred.fromCoroutine(_demo(reactor)).addBoth(done)
+
+    reactor.callWhenRunning(begin)
+    reactor.run()
+    return status
+
+
+async def _demo(reactor: Any) -> None:
+    directory = Path(tempfile.mkdtemp(prefix="securechat-demo-"))
+    worker = CryptoWorker(choose("auto"), reactor)
+    worker.startService()
+    try:
+        await _with_relay(reactor, worker, directory)
+        await _measure(worker)
+    finally:
+        await worker.stopService()
+        shutil.rmtree(directory)
+
+
+async def _with_relay(reactor: Any, worker: CryptoWorker, directory: Path) -> None:
+    options = Options()
+    options.parseOptions(
+        ["--listen", "tcp:0:interface=127.0.0.1", "--data", str(directory / "relay"), "--max-clients", "2"]
+    )
+    log = WatchedLog()
+    service, relay = build_relay(reactor, options, log)
+    service.privilegedStartService()
+    service.startService()
+    try:
+        address = relay.addresses[0]
+        _say("1. A relay starts, as `twistd -n securechat --max-clients 2` would start it.")
+        _tell("address", str(address))
+        _tell("", "the part behind # is the fingerprint of its key; clients expect that key and no other")
+        await _talk(reactor, worker, directory, address, log)
+    finally:
+        await _as_deferred(service.stopService())
+
+
+async def _talk(reactor: Any, worker: CryptoWorker, directory: Path, address: Address, log: WatchedLog) -> None:
+    alice = Person("alice", reactor, worker, address, directory)
+    people = [alice]
+    try:
+        _check((await alice.next(Link)).up, "alice is connected")
+        bob = Person("bob", reactor, worker, address, directory)
+        people.append(bob)
+        _check((await bob.next(Link)).up, "bob is connected")
+        _say("2. Two clients connect over TLS 1.3 and log in, as `securechat chat alice` and `… bob` would.")
+
+        alice.conversation.enter(ROOM)
+        first = await alice.next(Keyed)
+        bob.conversation.enter(ROOM)
+        members = (await bob.next(Entered)).members
+        _check(members == ["alice", "bob"], "both are in the room")
+        await alice.next(Joined)
+        keys = await alice.next(Keyed), await bob.next(Keyed)
+        _check(keys[0].bytes == keys[1].bytes == 32, "the session key has 32 bytes")
+        _check(keys[0].fingerprint == keys[1].fingerprint, "both have the same session key")
+        _check(first.fingerprint != keys[0].fingerprint, "the key is new since bob came")
+        _say(
+            f"3. Both enter {ROOM}. The relay hands them a random session key, a new one for each change of members."
+        )
+        _tell("alice alone", f"key of {first.bytes} bytes, fingerprint {first.fingerprint}")
+        _tell("alice and bob", f"key of {keys[0].bytes} bytes, fingerprint {keys[0].fingerprint}")
+        _tell("", "the relay made it, so a dishonest relay could read along; README.md says what will change that")
+
+        _say("4. They talk. Each message is sealed by the crypto worker, passes the relay unopened, and is opened.")
+        await _exchange(alice, bob, "Hello Bob, this is for the two of us.", log)
+        await _exchange(bob, alice, "Hello Alice. Every message has an IV of its own.", log)
+
+        carol = Person("carol", reactor, worker, address, directory)
+        people.append(carol)
+        refused = await carol.refusal()
+        _say("5. A third client knocks; this relay was told to take two.")
+        _tell("carol", str(refused))
+        _check("as many clients as it takes" in str(refused), "carol was refused because the relay is full")
+
+        alice.conversation.leave(ROOM)
+        _check((await bob.next(Left)).name == "alice", "bob hears that alice left")
+        changed = await bob.next(Keyed)
+        _check(changed.fingerprint != keys[0].fingerprint, "the key is new since alice left")
+        _say("6. Alice leaves the room, and at once there is a key that she does not have.")
+        _tell("bob alone", f"key of {changed.bytes} bytes, fingerprint {changed.fingerprint}")
+    finally:
+        for person in people:
+            await person.link.stop()
+
+
+async def _exchange(sender: Person, reader: Person, text: str, log: WatchedLog) -> None:
+    sender.conversation.say(ROOM, text)
+    seq = (await sender.next(Sent)).seq
+    message = await reader.next(Message)
+    sealed = log.seen[-1]
+    _check(message.text == text and message.sender == sender.name, f"{reader.name} reads what {sender.name} said")
+    _check(message.seq == seq, "both know the message by the same number")
+    _check(text.encode() not in sealed, "the relay saw no text")
+    _tell(f"{sender.name} says", text)
+    _tell("relay saw", f"{sealed[:20].hex()}…{sealed[-12:].hex()} ({len(sealed)} bytes)")
+    _tell(f"{reader.name} reads", message.text)
+
+
+async def _measure(worker: CryptoWorker) -> None:
+    """Seal for two seconds: one call a message, then in batches through the worker."""
+    key = urandom(64)
+    texts = [urandom(ITEM_BYTES) for _ in range(BATCH)]
+
+    singly = 0
+    began = time.perf_counter()
+    while time.perf_counter() - began < MEASURE_S:
+        for text in texts:
+            seal(key, b"", text)
+        singly += BATCH
+    single_rate = singly / (time.perf_counter() - began)
+
+    batched = 0
+    began = time.perf_counter()
+    while time.perf_counter() - began < MEASURE_S:
+        # Two requests in flight: one is sealed while the next one is made.
+        results = [worker.seal_many([(key, b"", text) for text in texts]) for _ in range(2)]
+        for result in results:
+            batched += len(await result)
+    batch_rate = batched / (time.perf_counter() - began)
+
+    _say(f"7. The engine in use is {worker.engine}. Two seconds of sealing messages of {ITEM_BYTES} bytes:")
+    _tell("one by one", f"{single_rate:>10,.0f} messages/s")
+    _tell("in batches", f"{batch_rate:>10,.0f} messages/s, {batch_rate / single_rate:.1f} times as many")
+    _check(batched > 0 and worker.stats.failed_batches == 0, "every batch was sealed")
+    _say("All of this was checked as it was told. Now try it yourself: README.md has the commands.")
+
+
+def _check(true: bool, claim: str) -> None:
+    if not true:
+        raise DemoError(f"this is not so: {claim}")
+
+
+def _say(text: str) -> None:
+    print(f"\n{text}", flush=True)
+
+
+def _tell(what: str, text: str) -> None:
+    print(f"   {what:>14}  {text}", flush=True)
+
+
+async def _as_deferred(result: Any) -> None:
+    if isinstance(result, Deferred):
+        await result

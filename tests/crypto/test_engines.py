@@ -1,0 +1,82 @@
+"""Choosing an engine, and the reasons why there is no CUDA."""
+
+from typing import cast
+
+from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel
+from twisted.trial.unittest import SynchronousTestCase
+
+from securechat.crypto import cuda
+from securechat.crypto.aead import CryptoError
+from securechat.crypto.cpu import CpuEngine
+from securechat.crypto.engines import EngineChooser, EngineUnavailable, choose
+
+
+def not_loadable(name: str) -> object:
+    """Load a library that is not there."""
+    raise OSError(f"{name}: cannot open shared object file")
+
+
+class ChooseTests(SynchronousTestCase):
+    """What a name gives."""
+
+    def setUp(self) -> None:
+        """Make a chooser whose log is a list."""
+        self.events: list[LogEvent] = []
+        observer = cast(ILogObserver, self.events.append)
+        self.chooser = EngineChooser(lambda: "no device", Logger(observer=observer))
+
+    def test_cpu(self) -> None:
+        """The CPU engine comes for its name, in silence."""
+        self.assertIsInstance(self.chooser.choose("cpu"), CpuEngine)
+        self.assertEqual(self.events, [])
+
+    def test_auto_falls_back_and_says_so_once(self) -> None:
+        """Without CUDA, auto gives the CPU engine and one line at info, however often it is asked."""
+        for _ in range(3):
+            self.assertIsInstance(self.chooser.choose("auto"), CpuEngine)
+        self.assertEqual(len(self.events), 1)
+        self.assertEqual(self.events[0]["log_level"], LogLevel.info)
+        self.assertEqual(self.events[0]["reason"], "no device")
+
+    def test_cuda_says_why_not(self) -> None:
+        """Asked for CUDA by name, there is an error of one line with the reason, and no fallback."""
+        with self.assertRaises(EngineUnavailable) as caught:
+            self.chooser.choose("cuda")
+        self.assertEqual((caught.exception.name, caught.exception.reason), ("cuda", "no device"))
+        self.assertEqual(str(caught.exception), "engine 'cuda' is not available: no device")
+        self.assertIsInstance(caught.exception, CryptoError)
+        self.assertEqual(self.events, [])
+
+    def test_unknown_name(self) -> None:
+        """Another name is refused with the names there are."""
+        for name in ("", "gpu", "CPU"):
+            with self.assertRaisesRegex(ValueError, "^name: expected one of auto, cpu, cuda"):
+                self.chooser.choose(name)
+
+    def test_here(self) -> None:
+        """On this machine, whatever it has: auto works, and cuda gives one line."""
+        choose("auto").close()
+        with self.assertRaises(EngineUnavailable) as caught:
+            choose("cuda")
+        self.assertNotIn("\n", str(caught.exception))
+
+
+class WhyNotTests(SynchronousTestCase):
+    """The reasons."""
+
+    def test_no_pycuda(self) -> None:
+        """Without PyCUDA that is the reason, and no driver is looked for."""
+        self.assertEqual(cuda.why_not(lambda name: None, not_loadable), cuda.NO_PYCUDA)
+
+    def test_no_driver(self) -> None:
+        """With PyCUDA and without a driver, the reason names the library that is missing."""
+        reason = cuda.why_not(lambda name: name, not_loadable, "linux")
+        self.assertEqual(reason, "no NVIDIA driver: libcuda.so.1 cannot be loaded")
+
+    def test_no_driver_on_windows(self) -> None:
+        """There, the library has another name."""
+        self.assertIn("nvcuda.dll", cuda.why_not(lambda name: name, not_loadable, "win32"))
+
+    def test_no_kernels(self) -> None:
+        """With both, this release says that it has no kernels, and does not pretend."""
+        self.assertEqual(cuda.why_not(lambda name: name, lambda name: name), cuda.NO_KERNELS)
