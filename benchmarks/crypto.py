@@ -1,6 +1,6 @@
 """Sealing and opening: one by one with `cryptography`, against the CPU engine and the worker.
 
-    python benchmarks/crypto.py [--quick] [--json]
+    python benchmarks/crypto.py [--quick] [--json] [--latency]
 
 Every variant seals and opens the same n messages with 32 bytes of associated data. Variants take turns,
 round by round, so that a machine that slows down slows all of them; the ratio to the loop is the median
@@ -14,6 +14,9 @@ much a ratio means.
     packed      CpuEngine.seal and open on batches in one buffer, own keys
     requests    CryptoWorker, n requests made at once, own keys; a real thread and reactor
     many        CryptoWorker, one request for n, own keys
+
+With `--latency` there is another measurement: how late the reactor's timers are while the worker is kept
+saturated with 200-byte messages, for several sizes of its largest batch.
 """
 
 import argparse
@@ -35,7 +38,7 @@ from cryptography.hazmat.primitives import constant_time, hashes, padding
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.hmac import HMAC
 from twisted.internet.defer import Deferred, ensureDeferred
-from twisted.internet.task import react
+from twisted.internet.task import deferLater, react
 
 from securechat.crypto.batch import Batch
 from securechat.crypto.cpu import CpuEngine
@@ -181,6 +184,35 @@ async def measure(
     ]
 
 
+async def latency(reactor: Any, batch_items: int, seconds: float) -> str:
+    """Keep a worker saturated, and watch a timer of a millisecond."""
+    worker = CryptoWorker(CpuEngine(), reactor, max_batch_items=batch_items)
+    worker.startService()
+    keys = [os.urandom(64) for _ in range(64)]
+    associated, text = bytes(ASSOCIATED_BYTES), bytes(200)
+    end = time.perf_counter() + seconds
+    late: list[float] = []
+
+    def ask(number: int) -> None:
+        worker.seal(keys[number % 64], associated, text).addCallback(answered, number)
+
+    def answered(_: bytes, number: int) -> None:
+        if time.perf_counter() < end:
+            ask(number)
+
+    for number in range(2 * batch_items):
+        ask(number)
+    while (begun := time.perf_counter()) < end:
+        await deferLater(reactor, 0.001)
+        late.append(1e3 * (time.perf_counter() - begun - 0.001))
+    await worker.stopService()
+    late.sort()
+    return (
+        f"at most {batch_items:>4} a batch: {worker.stats.items / seconds:8.0f} messages/s, timers late by "
+        f"{statistics.median(late):.2f} ms, p99 {late[int(0.99 * len(late))]:.2f} ms, most {late[-1]:.2f} ms"
+    )
+
+
 def machine() -> dict[str, str | int | None]:
     """Tell what this ran on."""
     cpu = platform.processor()
@@ -200,6 +232,10 @@ def machine() -> dict[str, str | int | None]:
 
 async def benchmark(reactor: Any, arguments: argparse.Namespace) -> None:
     """Measure and print."""
+    if arguments.latency:
+        for batch_items in (1, 64, 128, 256, 1024):
+            print(await latency(reactor, batch_items, 1 if arguments.quick else 4), flush=True)
+        return
     worker = CryptoWorker(CpuEngine(), reactor, max_bytes=1 << 30)
     worker.startService()
     facts = machine()
@@ -234,6 +270,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="fewer sizes, counts and rounds")
     parser.add_argument("--json", action="store_true", help="machine and rows as JSON")
+    parser.add_argument("--latency", action="store_true", help="the reactor's latency instead")
     arguments = parser.parse_args()
 
     def begin(reactor: Any) -> Deferred[None]:

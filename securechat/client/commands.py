@@ -218,7 +218,8 @@ def _begins(candidate: str, word: str) -> bool:
 def _unknown(word: str) -> Wrong:
     near = get_close_matches(word[1:].lower(), _VERBS, n=1, cutoff=0.5)
     advice = f"did you mean /{near[0]}?" if near else "/help lists the commands."
-    return Wrong(f"There is no {safe_line(word, _WORD_SHOWN)}; {advice} Nothing was sent. // says a line with a slash.")
+    what = safe_line(word, _WORD_SHOWN)
+    return Wrong(f"There is no {what}; {advice} Nothing was sent. // says a line that begins with a slash.")
 
 
 def _usage(name: str) -> Wrong:

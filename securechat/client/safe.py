@@ -21,7 +21,11 @@ NAME_CHARACTERS: Final = 64
 """The longest name shown. It is longer than a good name can be: a bad one is cut, not believed."""
 
 _TAB: Final = "    "
-_JOINERS: Final = frozenset("\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}")
+_JOINER: Final = "\N{ZERO WIDTH JOINER}"
+_JOINERS: Final = frozenset(_JOINER + "\N{ZERO WIDTH NON-JOINER}")
+_JOINED: Final = 4
+"""How many joiners may put one emoji together. Terminals disagree about the width of what they do not know."""
+
 _REFUSED: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _REFUSED_IN_NAMES: Final = _REFUSED | {"Cn", "Co", "Zs"}
 
@@ -73,7 +77,7 @@ def _hides_in_names(character: str) -> bool:
 
 
 class _Bodies:
-    """The table that `str.translate` asks for the characters of a body. It keeps nothing: a text may hold them all."""
+    """What `str.translate` asks for the characters of a body. It keeps nothing: a text may hold them all."""
 
     def __getitem__(self, code: int) -> str:
         character = chr(code)
@@ -102,7 +106,10 @@ def _bounded_marks(text: str) -> str:
     """
     kept: list[str] = []
     run: int | None = None
+    joined = 0
     for character in text:
+        if character == _JOINER and joined == _JOINED and run is not None and run < MARKS:
+            character = REPLACEMENT
         if character in _JOINERS or category(character).startswith("M"):
             if run is None:
                 kept.append(REPLACEMENT)
@@ -110,7 +117,10 @@ def _bounded_marks(text: str) -> str:
             elif run < MARKS:
                 kept.append(character)
                 run += 1
+                joined += character == _JOINER
             continue
+        if kept and kept[-1] != _JOINER:
+            joined = 0
         kept.append(character)
         run = None if character == "\n" else 0
     return normalize("NFC", "".join(kept))

@@ -51,13 +51,13 @@ class Request:
     """How many items are in loads."""
     results: list[bytes | None] = field(default_factory=list)
     """One for each item that came back."""
-    over: bool = False
-    """Answered, failing or cancelled: what comes back for it is thrown away."""
+    withdrawn: bool = False
+    """Failed or cancelled: no more of it goes into a load."""
 
     def collect(self, results: Iterator[bytes | None], count: int) -> None:
         """Take the next `count` results, and answer if they were the last."""
         self.results.extend(islice(results, count))
-        if self.over or len(self.results) < len(self.items):
+        if len(self.results) < len(self.items):
             return
         answer = self.results[0] if self.single else self.results
         self._answer(OpenError() if answer is None else answer)
@@ -67,7 +67,7 @@ class Request:
         self._answer(error)
 
     def _answer(self, answer: object) -> None:
-        done, self.done, self.over = self.done, None, True
+        done, self.done = self.done, None
         if done is None:
             return
         if isinstance(answer, BaseException):
@@ -119,14 +119,14 @@ class Backlog:
     load that left a moment ago.
     """
 
-    def __init__(self, max_items: int, max_bytes: int, max_load_items: int, max_load_bytes: int) -> None:
+    def __init__(self, max_items: int, max_bytes: int, max_batch_items: int, max_batch_bytes: int) -> None:
         """Take the bounds for all that is held, and for one load (where one larger item goes alone)."""
-        if min(max_items, max_bytes, max_load_items, max_load_bytes) < 1:
-            raise ValueError("max_items, max_bytes, max_load_items, max_load_bytes: at least 1 each")
+        if min(max_items, max_bytes, max_batch_items, max_batch_bytes) < 1:
+            raise ValueError("max_items, max_bytes, max_batch_items, max_batch_bytes: at least 1 each")
         self._max_items = max_items
         self._max_bytes = max_bytes
-        self._max_load_items = max_load_items
-        self._max_load_bytes = max_load_bytes
+        self._max_batch_items = max_batch_items
+        self._max_batch_bytes = max_batch_bytes
         self._requests: deque[Request] = deque()
         self.held_items = 0
         self.held_bytes = 0
@@ -145,10 +145,10 @@ class Backlog:
         load = Load()
         while self._requests:
             request = self._requests[0]
-            if request.over:
+            if request.withdrawn:
                 self._requests.popleft()
                 continue
-            if not load.take(request, self._max_load_items, self._max_load_bytes):
+            if not load.take(request, self._max_batch_items, self._max_batch_bytes):
                 break
             self._requests.popleft()
         return load if load.shares else None
@@ -159,16 +159,16 @@ class Backlog:
         self.held_bytes -= load.bytes
 
     def withdraw(self, request: Request) -> None:
-        """Forget what no load has taken of a request, and what will come back. The caller answers it."""
+        """Forget what no load has taken of a request, even twice. Answering it is the caller's."""
         rest = request.items[request.taken :]
         self.held_items -= len(rest)
         self.held_bytes -= bytes_of(rest)
         del request.items[request.taken :]
-        request.over = True
+        request.withdrawn = True
 
     def drain(self) -> list[Request]:
         """Take all requests that wait, and hold them no longer."""
-        waiting = [request for request in self._requests if not request.over]
+        waiting = [request for request in self._requests if not request.withdrawn]
         for request in waiting:
             self.withdraw(request)
         self._requests.clear()

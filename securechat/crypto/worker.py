@@ -241,8 +241,7 @@ class CryptoWorker(Service):
             self._failed_batches += 1
             self._tell(outcome, load.items)
             for request, _ in load.shares:
-                if not request.over:
-                    self._backlog.withdraw(request)
+                self._backlog.withdraw(request)
             self._next()
             for request, _ in load.shares:
                 request.fail(outcome)

@@ -19,7 +19,7 @@ from securechat.relay.session import ClientLink, Session
 from securechat.wire.codes import Code
 from securechat.wire.framing import farewell
 from securechat.wire.messages import VERSION, Greeting
-from securechat.wire.outbox import Turn
+from securechat.wire.outbox import LinkTransport, Turn
 
 
 class Unwelcome(Protocol):
@@ -27,6 +27,8 @@ class Unwelcome(Protocol):
 
     A factory may say None instead, but what Twisted wraps around factories (TLS, HAProxy) fails on that.
     """
+
+    transport: LinkTransport | None = None
 
     def connectionMade(self) -> None:
         """Cut it off."""

@@ -5,7 +5,6 @@ they are kept. `MemoryLog` keeps no text at all: numbers and recent ids only, so
 answered as the first one was.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -15,7 +14,7 @@ import msgspec
 from securechat.wire.codes import Code
 
 RECENT_IDS: Final = 4_096
-"""Ids remembered for each room, after which a repeated post would count as a new one."""
+"""Ids of each room that are remembered at least; up to twice as many are. Older ones would count as new."""
 
 
 class Run(msgspec.Struct, frozen=True, gc=False):
@@ -46,8 +45,11 @@ class MessageLog(Protocol):
 
 @dataclass(slots=True)
 class _RoomLog:
+    """The numbers of one room. Ids live in two generations: a full young one becomes the old one."""
+
     last_seq: int = 0
-    recent: OrderedDict[tuple[str, bytes], int] = field(default_factory=OrderedDict)
+    young: dict[tuple[str, bytes], int] = field(default_factory=dict)
+    old: dict[tuple[str, bytes], int] = field(default_factory=dict)
 
 
 class MemoryLog:
@@ -67,21 +69,23 @@ class MemoryLog:
             room = _RoomLog()
             if run.refusal is None:
                 self._rooms[run.room] = room
-        recent = room.recent
+        sender, refused = run.sender, run.refusal is not None
+        young, old, seq = room.young, room.old, room.last_seq
         outcomes: list[Outcome] = []
         for post_id, _ in run.items:
-            key = (run.sender, post_id)
-            known = recent.get(key)
-            if known is not None:
+            key = (sender, post_id)
+            known = young.get(key) or old.get(key)
+            if known:
                 outcomes.append((known, False))
-            elif run.refusal is not None:
+            elif refused:
                 outcomes.append((0, False))
             else:
-                room.last_seq += 1
-                recent[key] = room.last_seq
-                outcomes.append((room.last_seq, True))
-        while len(recent) > self._recent_ids:
-            recent.popitem(last=False)
+                seq += 1
+                young[key] = seq
+                outcomes.append((seq, True))
+        room.last_seq = seq
+        if len(young) >= self._recent_ids:
+            room.old, room.young = young, {}
         return outcomes
 
     def last_seq(self, room: str) -> int:

@@ -79,12 +79,14 @@ class _Change:
     enters: bool
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True, eq=False)
 class _Posts:
-    """Somebody posts."""
+    """Somebody posts: all that they have sent for one epoch of one room without anybody in between."""
 
     member: Member
-    post: Post
+    room: str
+    epoch: bytes
+    items: list[tuple[bytes, bytes]]
 
 
 class Rooms:
@@ -127,7 +129,18 @@ class Rooms:
 
     def post(self, member: Member, post: Post) -> None:
         """Pass a run of sealed messages on to the other members, in its turn."""
-        self._ask(_Posts(member, post))
+        last = self._queue[-1] if self._queue else None
+        if (
+            isinstance(last, _Posts)
+            and last.member is member
+            and last.epoch == post.epoch
+            and last.room == post.room
+            and len(last.items) + len(post.items) <= RUN_ITEMS
+        ):
+            # One read brought several frames: they are one run from here on, answered and delivered as one.
+            last.items.extend(post.items)
+        else:
+            self._ask(_Posts(member, post.room, post.epoch, post.items))
 
     def _ask(self, request: _Change | _Posts) -> None:
         if not self._queue and not self._keeping:
@@ -247,15 +260,15 @@ class Rooms:
     # Messages.
 
     def _keep(self, batch: list[_Posts]) -> None:
-        runs = [Run(p.post.room, p.member.name, p.post.items, self._refusal(p)) for p in batch]
+        runs = [Run(posts.room, posts.member.name, posts.items, self._refusal(posts)) for posts in batch]
         self._keeping = True
         self._log.append(runs, lambda outcomes: self._kept(batch, runs, outcomes))
 
     def _refusal(self, posts: _Posts) -> Code | None:
-        room = self._rooms.get(posts.post.room)
+        room = self._rooms.get(posts.room)
         if room is None or room.members.get(posts.member.name) is not posts.member:
             return Code.NOT_A_MEMBER
-        return None if posts.post.epoch == room.epoch else Code.STALE_EPOCH
+        return None if posts.epoch == room.epoch else Code.STALE_EPOCH
 
     def _kept(self, batch: list[_Posts], runs: list[Run], outcomes: Sequence[list[Outcome]]) -> None:
         """The log has kept a batch: answer the senders and tell the others."""
@@ -264,23 +277,23 @@ class Rooms:
         told: dict[str, _Telling] = {}
         for posts, run, results in zip(batch, runs, outcomes, strict=True):
             self._answer(posts.member, run, results)
-            for (_, sealed), (seq, fresh) in zip(run.items, results, strict=True):
-                if fresh:
-                    telling = told.get(run.room)
-                    if telling is None:
-                        telling = told[run.room] = _Telling(seq)
-                    telling.add(run.sender, now, sealed)
+            if run.refusal is None:
+                telling = told.get(run.room)
+                if telling is None:
+                    telling = told[run.room] = _Telling()
+                telling.add(run, results, now)
         for name, telling in told.items():
-            self._tell(self._rooms[name], telling)
+            if telling.count:
+                self._tell(self._rooms[name], telling)
         if self._queue:
             self._at_end_of_turn(self._carry_out)
 
     def _answer(self, member: Member, run: Run, results: list[Outcome]) -> None:
-        acked = [(item[0], seq) for item, (seq, _) in zip(run.items, results, strict=True) if seq]
+        acked = [(post_id, seq) for (post_id, _), (seq, _) in zip(run.items, results, strict=True) if seq]
         if acked:
             member.put(frame(Ack(run.room, acked)))
         if run.refusal is not None and len(acked) < len(results):
-            declined = [item[0] for item, (seq, _) in zip(run.items, results, strict=True) if not seq]
+            declined = [post_id for (post_id, _), (seq, _) in zip(run.items, results, strict=True) if not seq]
             member.put(frame(Declined(run.room, declined, run.refusal)))
         self.posts += len(acked)
         member.answered(len(results))
@@ -297,26 +310,33 @@ class Rooms:
 class _Telling:
     """What one room is told in one batch."""
 
-    __slots__ = ("_bytes", "_runs", "_seq", "count", "senders")
+    __slots__ = ("_bytes", "_runs", "count", "senders")
 
-    def __init__(self, first_seq: int) -> None:
-        self._seq = first_seq
-        self._runs: list[tuple[int, list[tuple[str, int, bytes]]]] = [(first_seq, [])]
+    def __init__(self) -> None:
+        self._runs: list[tuple[int, list[tuple[str, int, bytes]]]] = []
         self._bytes = 0
         self.count = 0
         self.senders: set[str] = set()
 
-    def add(self, sender: str, time: int, sealed: bytes) -> None:
-        items = self._runs[-1][1]
-        size = len(sealed) + _ITEM_BYTES
-        if self._bytes + size > _RUN_BYTES or len(items) == RUN_ITEMS:
-            items = []
-            self._runs.append((self._seq + self.count, items))
-            self._bytes = 0
-        items.append((sender, time, sealed))
-        self._bytes += size
-        self.count += 1
-        self.senders.add(sender)
+    def add(self, run: Run, results: list[Outcome], time: int) -> None:
+        """Tell what is new in a run; numbers of one batch follow each other."""
+        sender = run.sender
+        size = self._bytes
+        items = self._runs[-1][1] if self._runs else None
+        before = self.count
+        for (_, sealed), (seq, fresh) in zip(run.items, results, strict=True):
+            if fresh:
+                size += len(sealed) + _ITEM_BYTES
+                if items is None or size > _RUN_BYTES or len(items) == RUN_ITEMS:
+                    items = []
+                    self._runs.append((seq, items))
+                    size = len(sealed) + _ITEM_BYTES
+                items.append((sender, time, sealed))
+                self.count += 1
+        self._bytes = size
+        if self.count > before:
+            self.senders.add(sender)
 
     def frames(self, room: str) -> list[bytes]:
+        """The room's `Delivery`s, each of which fits a frame."""
         return [frame(Delivery(room, first_seq, items)) for first_seq, items in self._runs]

@@ -53,12 +53,16 @@ def straight_to_socket(transport: ITransport) -> Callable[[bytes], None]:
         return transport.write
 
     def write(data: bytes) -> None:
-        idle = not transport.dataBuffer and not transport._tempDataBuffer and not transport.disconnecting
-        sent = transport.writeSomeData(data) if idle and transport.connected else 0
-        # An exception says that the link is gone; Twisted finds that out by itself when it tries to write.
-        done = sent if isinstance(sent, int) else 0
-        if done < len(data):
-            transport.write(data[done:] if done else data)
+        if transport.dataBuffer or transport._tempDataBuffer or transport.disconnecting:
+            transport.write(data)
+            return
+        try:
+            sent = transport.socket.send(data)
+        except OSError:
+            # Full, or gone: Twisted finds out which when it tries.
+            sent = 0
+        if sent < len(data):
+            transport.write(data[sent:])
 
     return write
 
@@ -76,12 +80,26 @@ class LinkTransport(ITransport, IConsumer, Interface):
         """End the connection at once."""
 
 
+def _nothing() -> None:
+    """What an outbox of a lost link still has to flush."""
+
+
 @implementer(IPushProducer)
 class Outbox:
     """Frames on their way to one peer; at most `max_bytes` and `max_frames` wait while it does not read."""
 
-    __slots__ = ("_frames", "_max_bytes", "_max_frames", "_overflowed", "_paused", "_transport", "_turn",
-                 "_waiting", "_write")  # fmt: skip
+    __slots__ = (
+        "_flush",
+        "_frames",
+        "_max_bytes",
+        "_max_frames",
+        "_overflowed",
+        "_paused",
+        "_transport",
+        "_turn",
+        "_waiting",
+        "_write",
+    )
 
     def __init__(
         self,
@@ -100,6 +118,7 @@ class Outbox:
         self._frames: list[bytes] = []
         self._waiting = 0
         self._paused = False
+        self._flush = self.flush
         transport.registerProducer(self, True)
 
     @property
@@ -107,14 +126,14 @@ class Outbox:
         """How many bytes wait here, not counting what Twisted and the kernel hold."""
         return self._waiting
 
-    def put(self, frame: bytes) -> None:
+    def put(self, data: bytes) -> None:
         """Owe the peer a frame; it leaves at the end of this turn, or when the peer reads again."""
         if self._transport is None:
             return
         if not self._frames and not self._paused:
-            self._turn.at_end(self.flush)
-        self._frames.append(frame)
-        self._waiting += len(frame)
+            self._turn.at_end(self._flush)
+        self._frames.append(data)
+        self._waiting += len(data)
         if self._waiting > self._max_bytes or len(self._frames) > self._max_frames:
             self.flush()
             if self._frames:
@@ -146,6 +165,8 @@ class Outbox:
         self._transport = None
         self._frames = []
         self._waiting = 0
+        # A method that knows its object keeps it alive.
+        self._flush = _nothing
 
     def pauseProducing(self) -> None:
         """Twisted's buffer for this peer is full."""

@@ -1,6 +1,7 @@
 """The worker: gathering, order, bounds, stopping and failing, with a thread moved by hand and with a real one."""
 
 import threading
+import traceback
 from random import Random
 from typing import Any
 
@@ -357,6 +358,34 @@ class FailureTests(SynchronousTestCase):
         self.successResultOf(after)
         self.assertEqual(rig.engine.asked, [("seal", 2), ("seal", 2), ("seal", 1)])
         self.assertEqual((rig.worker.stats.held_items, rig.worker.stats.held_bytes), (0, 0))
+
+    def test_engine_error_after_cancelling(self) -> None:
+        """A long request cancelled while part of it is in a batch that then fails is counted out once."""
+        rig = Rig.new(max_batch_items=2)
+        many = rig.worker.seal_many([(KEY, b"", b"x")] * 7)
+        other = rig.worker.seal(KEY, b"", b"other")
+        rig.engine.failure = ValueError("no")
+        with capturedLogs():
+            rig.lane.run()
+            rig.engine.failure = None
+            many.cancel()
+            rig.reactor.turn()
+        self.failureResultOf(many, CancelledError)
+        self.assertEqual((rig.worker.stats.held_items, rig.worker.stats.held_bytes), (1, 5))
+        rig.all_batches()
+        self.successResultOf(other)
+
+    def test_engine_error_holds_no_contents(self) -> None:
+        """The error that requests fail with keeps its traceback, but no variables of the engine's frames."""
+        rig = Rig.new()
+        rig.engine.failure = RuntimeError("no")
+        done = rig.worker.seal(KEY, b"", b"secret text")
+        with capturedLogs():
+            rig.all_batches()
+        trace = self.failureResultOf(done).value.__traceback__
+        frames = [frame for frame, _ in traceback.walk_tb(trace)]
+        self.assertIn("seal_list", [frame.f_code.co_name for frame in frames])
+        self.assertEqual([frame.f_locals for frame in frames], [{}] * len(frames))
 
     def test_wrong_number_of_results(self) -> None:
         """An engine that loses a result fails the batch; no result goes to the wrong request."""

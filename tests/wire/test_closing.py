@@ -1,0 +1,244 @@
+"""How a link ends: the last word, the patience with those who do not follow, and signs of life."""
+
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+
+from securechat.wire.codes import Code
+from securechat.wire.framing import LINGER_BYTES, LINGER_S, farewell, frame
+from securechat.wire.messages import Enter, Ping, Pong
+from tests.wire.harness import LinkCase, Recorder, bodies, from_client, last_code, rooms
+
+ROOMS = rooms("#one", "#two")
+
+
+class DropTests(LinkCase):
+    """The last word and what follows it."""
+
+    def test_last_word(self) -> None:
+        """A drop sends what was owed, then the last word, then closes the sending side alone."""
+        self.link.send(Enter("#a"))
+        self.link.drop(farewell(Code.SHUTDOWN))
+        self.assertEqual([Enter("#a"), farewell(Code.SHUTDOWN)], self.transport.said())
+        self.assertTrue(self.transport.half_closed)
+        self.assertFalse(self.transport.disconnecting)
+        self.assertEqual(Code.SHUTDOWN, self.link.last_word)
+
+    def test_only_one(self) -> None:
+        """A second drop says nothing, and the subclass hears of one closing and one loss."""
+        self.link.drop(farewell(Code.SHUTDOWN))
+        self.link.refuse(Code.FLOOD)
+        self.link.send(Enter("#a"))
+        self.clock.advance(0)
+        self.transport.lose()
+        self.assertEqual([farewell(Code.SHUTDOWN)], self.transport.said())
+        self.assertEqual((1, 1), (self.link.closings, len(self.link.lost)))
+
+    def test_without_half_close(self) -> None:
+        """Where a transport cannot be half closed it is closed."""
+        clock = Clock()
+        link = Recorder(clock)
+        transport = StringTransport()
+        link.makeConnection(transport)
+        link.drop(farewell(Code.QUIT))
+        self.assertTrue(transport.disconnecting)
+        self.assertEqual(farewell(Code.QUIT), from_client.decode(bodies(transport.value())[0]))
+        clock.advance(LINGER_S)
+        self.assertTrue(transport.disconnected)
+        link.connectionLost()
+        clock.advance(0)
+        self.assertEqual([], clock.getDelayedCalls())
+
+    def test_peer_follows(self) -> None:
+        """A peer that closes in time is not cut off."""
+        self.link.drop(farewell(Code.QUIT))
+        self.clock.advance(LINGER_S / 2)
+        self.transport.lose()
+        self.clock.advance(LINGER_S)
+        self.assertFalse(self.transport.aborted)
+
+    def test_peer_just_sits_there(self) -> None:
+        """A peer that does not close is cut off after LINGER_S, and not before."""
+        self.link.drop(farewell(Code.QUIT))
+        self.clock.advance(LINGER_S - 0.01)
+        self.assertFalse(self.transport.aborted)
+        self.clock.advance(0.02)
+        self.assertTrue(self.transport.aborted)
+
+    def test_peer_goes_on_sending(self) -> None:
+        """A peer that sends on is ignored up to LINGER_BYTES and cut off at the next byte."""
+        self.link.drop(farewell(Code.QUIT))
+        chunk = frame(ROOMS[0]) * 100
+        sent = 0
+        while sent + len(chunk) <= LINGER_BYTES:
+            self.link.dataReceived(chunk)
+            sent += len(chunk)
+        self.link.dataReceived(bytes(LINGER_BYTES - sent))
+        self.assertFalse(self.transport.aborted)
+        self.link.dataReceived(b"!")
+        self.assertTrue(self.transport.aborted)
+        self.assertEqual([], self.link.received)
+
+    def test_cut_off(self) -> None:
+        """Cutting off says nothing and handles nothing more."""
+        self.link.cut_off()
+        self.link.dataReceived(frame(ROOMS[0]))
+        self.clock.advance(0)
+        self.assertTrue(self.transport.lost)
+        self.assertEqual((b"", []), (self.transport.value(), self.link.received))
+
+    def test_while_paused(self) -> None:
+        """A paused link that is dropped reads on, so as to see the peer leave, and handles none of it."""
+        self.link.react = lambda message: self.link.pause_reading(10)
+        self.link.dataReceived(frame(ROOMS[0]) + frame(ROOMS[1]))
+        self.assertEqual("paused", self.transport.producerState)
+        self.link.drop(farewell(Code.QUIT))
+        self.assertEqual("producing", self.transport.producerState)
+        self.link.dataReceived(frame(ROOMS[1]))
+        self.assertEqual(ROOMS[:1], self.link.received)
+
+    def test_paused_outbox(self) -> None:
+        """The last word is written behind what waits, even to a peer that does not read."""
+        assert self.transport.producer is not None
+        self.transport.producer.pauseProducing()
+        self.link.send(Enter("#a"))
+        self.clock.advance(0)
+        self.assertEqual([], self.transport.said())
+        self.link.drop(farewell(Code.SHUTDOWN))
+        self.assertEqual([Enter("#a"), farewell(Code.SHUTDOWN)], self.transport.said())
+
+
+class OverflowTests(LinkCase):
+    """A peer that does not read."""
+
+    def test_told_slow(self) -> None:
+        """Over the bound what waits is thrown away and the last word is Goodbye(slow)."""
+        assert self.transport.producer is not None
+        self.transport.producer.pauseProducing()
+        for _ in range(self.link.outbox_frames):
+            self.link.send(Enter("#a"))
+        self.assertFalse(self.link.closing)
+        self.link.send(Enter("#a"))
+        self.assertTrue(self.link.closing)
+        self.assertEqual([farewell(Code.SLOW)], self.transport.said())
+
+    def test_ping_that_overflows(self) -> None:
+        """Where the ping itself is one frame too many the link ends in order."""
+        assert self.transport.producer is not None
+        self.transport.producer.pauseProducing()
+        for _ in range(self.link.outbox_frames):
+            self.link.send(Enter("#a"))
+        self.clock.pump([self.link.ping_s] * 2)
+        self.assertEqual(Code.SLOW, last_code(self.transport))
+
+
+class PauseTests(LinkCase):
+    """Reading that is paused for a while."""
+
+    def test_pause_and_resume(self) -> None:
+        """A pause holds the frames behind it back until its seconds are over, then they come."""
+        self.link.react = lambda message: self.link.pause_reading(3)
+        self.link.dataReceived(frame(ROOMS[0]) + frame(ROOMS[1]))
+        self.clock.advance(2.9)
+        self.assertEqual(ROOMS[:1], self.link.received)
+        self.clock.advance(0.2)
+        self.assertEqual(ROOMS, self.link.received)
+
+    def test_second_pause_changes_nothing(self) -> None:
+        """A pause asked for during a pause neither lengthens nor shortens it."""
+        self.link.pause_reading(3)
+        self.link.pause_reading(9)
+        self.clock.advance(3)
+        self.assertFalse(self.link.paused)
+        self.assertEqual(1, self.transport.resumed)
+
+    def test_lost_while_paused(self) -> None:
+        """A paused link that is lost is not resumed."""
+        self.link.pause_reading(3)
+        self.transport.lose()
+        self.clock.advance(3)
+        self.assertEqual(0, self.transport.resumed)
+
+
+class LivenessTests(LinkCase):
+    """Signs of life."""
+
+    def spans(self, number: int) -> None:
+        """Let so many spans of silence go by."""
+        self.clock.pump([self.link.ping_s] * number)
+
+    def test_pinged_after_silence(self) -> None:
+        """A peer that was heard in this span is not pinged; after a whole span of silence it is."""
+        self.link.dataReceived(frame(Pong()))
+        self.spans(1)
+        self.assertEqual([], self.transport.said())
+        self.spans(1)
+        self.clock.advance(0)
+        self.assertEqual([Ping()], self.transport.said())
+
+    def test_any_byte_is_a_sign(self) -> None:
+        """A peer of which something comes in each span stays, though it never answers a ping."""
+        for byte in frame(Enter("#a")) * 2:
+            self.spans(1)
+            self.link.dataReceived(bytes([byte]))
+        self.assertFalse(self.link.closing)
+        self.assertEqual(2, len(self.link.received))
+
+    def test_gone(self) -> None:
+        """After three spans of silence the peer is gone and is told so."""
+        self.spans(3)
+        self.assertFalse(self.link.closing)
+        self.spans(1)
+        self.assertEqual([Ping(), Ping(), farewell(Code.SILENT)], self.transport.said())
+
+    def test_our_own_silence(self) -> None:
+        """While we do not read a peer is not counted as silent, however long that is."""
+        self.link.pause_reading(10 * self.link.ping_s)
+        self.spans(9)
+        self.assertFalse(self.link.closing)
+        self.spans(2)
+        self.assertFalse(self.link.paused)
+
+    def test_resuming_is_no_sign(self) -> None:
+        """That we read again does not count as something heard."""
+        for _ in range(8):
+            self.link.pause_reading(0.1)
+            self.spans(1)
+        self.assertEqual(Code.SILENT, last_code(self.transport))
+
+    def test_challenge_failed(self) -> None:
+        """A challenged peer is pinged, and is gone if nothing comes in time."""
+        self.link.challenge(5)
+        self.clock.advance(4.9)
+        self.assertEqual([Ping()], self.transport.said())
+        self.assertFalse(self.link.closing)
+        self.clock.advance(0.2)
+        self.assertEqual(Code.SILENT, last_code(self.transport))
+
+    def test_challenge_met(self) -> None:
+        """A challenged peer that answers stays, and can be challenged again."""
+        for _ in range(2):
+            self.link.challenge(5)
+            self.clock.advance(1)
+            self.link.dataReceived(frame(Pong()))
+            self.clock.advance(5)
+        self.assertFalse(self.link.closing)
+        self.assertEqual([Ping(), Ping()], self.transport.said())
+
+    def test_one_challenge_at_a_time(self) -> None:
+        """Challenges on top of each other are one, so they can be used neither to flood nor to hurry a peer."""
+        for _ in range(5):
+            self.link.challenge(5)
+            self.clock.advance(0.9)
+        self.assertEqual([Ping()], self.transport.said())
+        self.assertFalse(self.link.closing)
+
+    def test_challenge_while_paused(self) -> None:
+        """A peer whose answer we do not read ourselves has its seconds from when we read again."""
+        self.link.pause_reading(8)
+        self.link.challenge(5)
+        self.clock.pump([1] * 12)
+        self.assertFalse(self.link.closing)
+        self.clock.pump([1] * 2)
+        self.assertEqual(Code.SILENT, last_code(self.transport))
