@@ -111,7 +111,13 @@ def run_chat(options: argparse.Namespace) -> int:
 
 def run_send(options: argparse.Namespace) -> int:
     """Send one message."""
-    text = sys.stdin.read() if options.text == "-" else options.text
+    text = options.text
+    if text == "-":
+        try:
+            text = sys.stdin.read().removesuffix("\n")
+        except UnicodeDecodeError:
+            print("securechat: the input is not UTF-8", file=sys.stderr)
+            return Exit.BAD_DATA
 
     def build(client: Client) -> None:
         pipe = _piped(client, stdin=None)
@@ -207,8 +213,9 @@ def _run(options: argparse.Namespace, build: Callable[[Client], object]) -> int:
         print(failure_line(ClientError(str(wrong))), file=sys.stderr)
         return wrong.status if isinstance(wrong, ClientError) else Exit.FAILED
     client.start()
-    # A closed terminal window ends the program as SIGTERM does, so that the screen is put back.
-    signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(client.finish, Exit.INTERRUPTED))
+    # A closed terminal window ends the program as SIGTERM does, so that the screen is put back; nohup prevents it.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(client.finish, Exit.INTERRUPTED))
     reactor.run()
     return client.report()
 

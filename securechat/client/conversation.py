@@ -6,7 +6,6 @@ Events come out in the order of what caused them, also where a message must be o
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from hashlib import sha256
 from os import urandom
 from typing import Protocol
@@ -30,8 +29,8 @@ from securechat.client.events import (
     Sent,
 )
 from securechat.client.hearing import Hearing, Opener
-from securechat.client.numbers import Numbers
 from securechat.client.ordered import InOrder
+from securechat.client.room import Pending, Room
 from securechat.e2e.body import BodyError, check_text, pack_text
 from securechat.e2e.sessions import SessionKeys
 from securechat.wire import messages as wire
@@ -47,31 +46,6 @@ class Worker(Opener, Protocol):
 
     def seal_many(self, items: Sequence[tuple[bytes, bytes, bytes]]) -> Deferred[list[bytes]]:
         """Seal (key, associated data, plaintext), each."""
-
-
-@dataclass(slots=True, eq=False)
-class _Pending:
-    """Something said that the relay has not acknowledged."""
-
-    post_id: bytes
-    text: str
-    label: str | None
-    posted: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class _Room:
-    """One room that we are in, want to be in, or have something to say in."""
-
-    name: str
-    stay: bool = False
-    """Enter it again on every new link."""
-    members: list[str] | None = None
-    """Who is there; None while we are not."""
-    entering: bool = False
-    sealing: bool = False
-    numbers: Numbers = field(default_factory=Numbers)
-    outbox: dict[bytes, _Pending] = field(default_factory=dict)
 
 
 class Conversation:
@@ -95,7 +69,7 @@ class Conversation:
         in_order = InOrder(tell)
         self._tell = in_order.tell
         self._hearing = Hearing(name, worker, self._keys, in_order)
-        self._rooms: dict[str, _Room] = {}
+        self._rooms: dict[str, Room] = {}
         self._links = 0
         self._up = 0
         """Which link is up, counting them; 0 while there is none. What was begun on another one is dropped."""
@@ -119,8 +93,8 @@ class Conversation:
             self._tell(NotSent(room, REASONS[Code.NOT_A_MEMBER], text, label))
             return
         if state is None:
-            state = self._rooms[room] = _Room(room)
-        pending = _Pending(self._random(16), text, label)
+            state = self._rooms[room] = Room(room)
+        pending = Pending(self._random(16), text, label)
         state.outbox[pending.post_id] = pending
         if direct_pair(room) is not None and not self._other_is_here(state):
             self._ask_to_enter(state)
@@ -148,22 +122,23 @@ class Conversation:
         if not is_room(room):
             self._tell(Error(REASONS[Code.BAD_ROOM]))
             return
-        state = self._rooms.setdefault(room, _Room(room))
+        state = self._rooms.setdefault(room, Room(room))
         state.stay = True
+        state.leaving = False
         self._ask_to_enter(state)
 
     def leave(self, room: str) -> None:
         """Leave a room; what was said in it and not acknowledged is given up."""
         state = self._rooms.get(room)
-        if state is None or (state.members is None and not state.entering):
+        if state is None:
             self._tell(Error(REASONS[Code.NOT_A_MEMBER]))
             return
         state.stay = False
+        state.leaving = True
         if self._up:
             self._send(wire.Leave(room))
         else:
-            self._forget(state)
-            self._tell(Left(room, self.name))
+            self._left(state)
 
     @property
     def rooms(self) -> list[str]:
@@ -206,8 +181,10 @@ class Conversation:
             self._up = 0
             self._keys.forget_all()
             for room in list(self._rooms.values()):
-                # A direct room that the other side opened lives as long as the link.
-                if not room.stay and not room.outbox:
+                if room.leaving:
+                    self._left(room)
+                elif not room.stay and not room.outbox:
+                    # A direct room that the other side opened lives as long as the link.
                     del self._rooms[room.name]
                 room.members = None
                 room.entering = False
@@ -234,16 +211,16 @@ class Conversation:
 
     # Members and keys.
 
-    def _ask_to_enter(self, room: _Room) -> None:
+    def _ask_to_enter(self, room: Room) -> None:
         if self._up and not room.entering:
             room.entering = True
             self._send(wire.Enter(room.name))
 
-    def _other_is_here(self, room: _Room) -> bool:
+    def _other_is_here(self, room: Room) -> bool:
         return room.members is not None and len(room.members) == 2
 
     def _roster(self, roster: wire.Roster) -> None:
-        room = self._rooms.setdefault(roster.room, _Room(roster.room))
+        room = self._rooms.setdefault(roster.room, Room(roster.room))
         again = room.members is not None
         room.entering = False
         room.members = list(roster.members)
@@ -271,23 +248,36 @@ class Conversation:
         if presence.name in room.members:
             room.members.remove(presence.name)
         if presence.name == self.name:
-            self._forget(room)
+            self._left(room)
+            return
         self._tell(Left(room.name, presence.name))
+        if room.outbox and direct_pair(room.name) is not None:
+            # What they did not get is declined. The answer brings them back, or says that they are gone.
+            self._ask_to_enter(room)
 
-    def _forget(self, room: _Room, why: str = "you left the room before it was sent") -> None:
+    def _left(self, room: Room) -> None:
+        self._forget(room)
+        self._tell(Left(room.name, self.name))
+        if room.stay:
+            # We want to be back: an `Enter` was sent after the `Leave` that this answers, or is due now.
+            again = self._rooms[room.name] = Room(room.name, stay=True, entering=room.entering)
+            self._ask_to_enter(again)
+
+    def _forget(self, room: Room, why: str = "you left the room before it was sent") -> None:
         for pending in self._take_all(room):
             self._tell(NotSent(room.name, why, pending.text, pending.label))
         self._keys.forget(room.name)
         self._rooms.pop(room.name, None)
 
-    def _take_all(self, room: _Room) -> list[_Pending]:
+    def _take_all(self, room: Room) -> list[Pending]:
         pending = list(room.outbox.values())
         room.outbox.clear()
         return pending
 
     def _keyed(self, message: wire.SessionKey) -> None:
         room = self._rooms.get(message.room)
-        if room is None:
+        if room is None or message.epoch == self._keys.epoch(room.name):
+            # The key of now again answers an `Enter` for a room that we are in; what was posted still counts.
             return
         self._keys.start(room.name, message.epoch, message.key)
         self._tell(Keyed(room.name, sha256(message.key).hexdigest()[:16], len(message.key)))
@@ -298,7 +288,7 @@ class Conversation:
 
     # What we say.
 
-    def _post(self, room: _Room) -> None:
+    def _post(self, room: Room) -> None:
         """Seal and post what waits, one batch at a time and as much as the relay's window has room for."""
         if room.sealing or not self._up or room.members is None:
             return
@@ -315,11 +305,13 @@ class Conversation:
         # Two rooms must not count on the same part of the window.
         self._unanswered += len(waiting)
         sealing = self._worker.seal_many([(key, associated, pack_text(each.text)) for each in waiting])
-        sealing.addCallback(self._sealed, room, link, epoch, header, waiting)
-        sealing.addErrback(self._seal_failed, room)
+        sealing.addCallbacks(
+            self._sealed, self._seal_failed, (room, link, epoch, header, waiting), {}, (room, link, waiting)
+        )
+        sealing.addErrback(lambda failure: self._log.failure("posting failed", failure))
 
     def _sealed(
-        self, sealed: list[bytes], room: _Room, link: int, epoch: bytes, header: bytes, waiting: list[_Pending]
+        self, sealed: list[bytes], room: Room, link: int, epoch: bytes, header: bytes, waiting: list[Pending]
     ) -> None:
         room.sealing = False
         if link != self._up:
@@ -327,7 +319,7 @@ class Conversation:
             return
         if epoch != self._keys.epoch(room.name):
             self._unanswered -= len(waiting)
-            self._post(room)
+            self._post_everywhere()
             return
         items: list[tuple[bytes, bytes]] = []
         size = 0
@@ -343,13 +335,18 @@ class Conversation:
             pending.posted = True
         if items:
             self._send(wire.Post(room.name, epoch, items))
-        self._post(room)
+        self._post_everywhere()
 
-    def _seal_failed(self, failure: Failure, room: _Room) -> None:
+    def _seal_failed(self, failure: Failure, room: Room, link: int, waiting: list[Pending]) -> None:
         self._log.failure("sealing failed", failure)
         room.sealing = False
-        for pending in self._take_all(room):
+        if link == self._up:
+            self._unanswered -= len(waiting)
+        # All that waits, as what comes after it would pass it by. What was posted before will be answered.
+        for pending in [each for each in room.outbox.values() if not each.posted]:
+            del room.outbox[pending.post_id]
             self._tell(NotSent(room.name, "it could not be sealed", pending.text, pending.label))
+        self._post_everywhere()
 
     def _acknowledged(self, ack: wire.Ack) -> None:
         self._unanswered -= len(ack.items)
@@ -370,6 +367,8 @@ class Conversation:
             return
         reason = REASONS[declined.code]
         if not declined.ids:
+            if declined.code is Code.NOT_A_MEMBER:
+                return  # a second `Leave`; `Presence` has answered the first
             if room.members is None:
                 self._tell(NotEntered(room.name, reason))
                 self._forget(room, reason)
@@ -385,6 +384,7 @@ class Conversation:
         self._post_everywhere()
 
     def _post_everywhere(self) -> None:
-        for room in self._rooms.values():
+        """Part of the window may be free, on which every room has waited."""
+        for room in list(self._rooms.values()):
             if room.outbox:
                 self._post(room)

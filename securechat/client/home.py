@@ -7,6 +7,7 @@ program data. It is made for its owner alone.
 import os
 import re
 from collections.abc import Mapping
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 from typing import Final
 
@@ -37,21 +38,27 @@ class Pins:
 
     def remember(self, place: str, fingerprint: str) -> None:
         """Remember a relay's key from now on. Raises `ClientError` where that cannot be written."""
-        pins = self._read()
-        if pins.get(place) == fingerprint:
+        if self.find(place) == fingerprint:
             return
-        pins[place] = fingerprint
-        text = "".join(f"{each} {pins[each]}\n" for each in sorted(pins))
-        part = self.path.with_name(f"{PINS_FILE}.{os.getpid()}.part")
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(self.path)
+            directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                # Held until the directory is closed: another client may be adding a line of its own.
+                flock(directory, LOCK_EX)
+                self._write({**self._read(), place: fingerprint})
+            finally:
+                os.close(directory)
         except OSError as wrong:
             raise ClientError(f"cannot write {self.path}: {wrong.strerror}") from wrong
+
+    def _write(self, pins: dict[str, str]) -> None:
+        part = self.path.with_name(f"{PINS_FILE}.part")
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            file.write("".join(f"{each} {pins[each]}\n" for each in sorted(pins)))
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(self.path)
 
     def _read(self) -> dict[str, str]:
         try:

@@ -14,6 +14,7 @@ from random import random
 from typing import Final, Protocol, cast
 
 import msgspec
+from cryptography.exceptions import UnsupportedAlgorithm
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IDelayedCall,
@@ -30,7 +31,7 @@ from zope.interface import implementer
 
 from securechat.client.errors import ClientError, Exit
 from securechat.client.tls import PinnedTLS, TLSClientFactory
-from securechat.client.trouble import other_key, refused, why_lost, why_unreachable
+from securechat.client.trouble import no_answer, no_relay, other_key, refused, why_lost, why_unreachable
 from securechat.wire.address import Address, fingerprint
 from securechat.wire.codes import REASONS, Code
 from securechat.wire.framing import MessageProtocol, farewell, names_of
@@ -53,8 +54,10 @@ LOGIN_S: Final = 15.0
 RETRY_LEAST_S: Final = 0.5
 RETRY_MOST_S: Final = 30.0
 
-# A relay refuses these for reasons that pass: the ghost of our own last link, or a full house.
-_PASSING: Final = frozenset({Code.NAME_TAKEN, Code.FULL, Code.TIMED_OUT, Code.SHUTDOWN, Code.SLOW, Code.SILENT})
+# A relay ends a link for these reasons, which pass: the ghost of our own last link, a full house, a new start.
+_PASSING: Final = frozenset(
+    {Code.NAME_TAKEN, Code.FULL, Code.TIMED_OUT, Code.SHUTDOWN, Code.SLOW, Code.SILENT, Code.FAILED}
+)
 
 
 class KnownRelays(Protocol):
@@ -106,7 +109,12 @@ class ClientProtocol(MessageProtocol):
         """TLS is up: see whose key it is, before anything is said."""
         certificate = cast(TLSMemoryBIOProtocol, self.transport).getPeerCertificate()
         assert certificate is not None
-        self.fingerprint = fingerprint(certificate.to_cryptography())
+        try:
+            self.fingerprint = fingerprint(certificate.to_cryptography())
+        except (ValueError, UnsupportedAlgorithm):
+            # OpenSSL reads certificates that `cryptography` does not; raised here it would be a traceback.
+            self.fail(no_relay(self._owner.address))
+            return
         wrong = self._owner.check_key(self.fingerprint)
         if wrong is not None:
             self.fail(wrong)
@@ -211,11 +219,15 @@ class Link:
     def hold(self, why: str) -> None:
         """Read nothing, until every `why` has been released."""
         self._held.add(why)
-        if self._protocol is not None and not self._protocol.paused:
-            self._protocol.pauseProducing()
+        protocol = self._protocol
+        # A login goes on: it says little, and paused it would come too late.
+        if protocol is not None and protocol.welcomed and not protocol.paused:
+            protocol.pauseProducing()
 
     def release(self, why: str) -> None:
         """What `hold` was called for is over."""
+        if why not in self._held:
+            return
         self._held.discard(why)
         # Not at once: this may be called from within the receiver (TWISTED.md trap 3).
         self._clock.callLater(0, self._read_again)
@@ -295,7 +307,7 @@ class Link:
 
     def _too_late(self) -> None:
         self._login_call = None
-        self._reason = f"{self.address.place} does not answer in time"
+        self._reason = no_answer(self.address)
         if self._connecting is not None:
             self._connecting.cancel()
         elif self._protocol is not None:

@@ -11,13 +11,13 @@ class Numbers:
     def entered(self, last_seq: int) -> tuple[int, int] | None:
         """We are in the room and its last message was `last_seq`; the span missed since we were here last.
 
-        A number below what we know means that the room began anew.
+        A number below what we know means that the room began anew, after we were gone.
         """
         expected, self._next = self._next, last_seq + 1
+        if expected is not None and last_seq < max([expected - 1, *self._ahead]):
+            expected = 1
         self._ahead.clear()
-        if expected is None or last_seq < expected:
-            return None
-        return expected, last_seq
+        return None if expected is None or last_seq < expected else (expected, last_seq)
 
     def own(self, seq: int) -> None:
         """A message of ours has this number. It may come before others that are numbered lower."""

@@ -27,13 +27,12 @@ class InOrder:
     def __init__(self, tell: Callable[[Event], None]) -> None:
         self._pass_on = tell
         self._waiting: deque[Slot | Event] = deque()
+        self._passing = False
 
     def tell(self, event: Event) -> None:
         """Something happened."""
-        if self._waiting:
-            self._waiting.append(event)
-        else:
-            self._pass_on(event)
+        self._waiting.append(event)
+        self._flush()
 
     def hold(self) -> Slot:
         """Something happened of which the events will be known later."""
@@ -42,10 +41,19 @@ class InOrder:
         return slot
 
     def _flush(self) -> None:
-        while self._waiting:
-            head = self._waiting[0]
-            if isinstance(head, Slot) and head.events is None:
-                return
-            self._waiting.popleft()
-            for event in head.events or () if isinstance(head, Slot) else (head,):
-                self._pass_on(event)
+        if self._passing:
+            # Whoever is told may cause events in turn: these come after all that was caused before.
+            return
+        self._passing = True
+        try:
+            while self._waiting:
+                head = self._waiting[0]
+                if isinstance(head, Slot) and head.events is None:
+                    return
+                self._waiting.popleft()
+                if isinstance(head, Slot):
+                    self._waiting.extendleft(reversed(head.events or []))
+                else:
+                    self._pass_on(head)
+        finally:
+            self._passing = False

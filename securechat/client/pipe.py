@@ -127,6 +127,8 @@ class Pipe(TwistedProtocol):
         self._closing: Deferred[None] | None = None
         self._paused_input = False
         self._was_up = False
+        self._arrived = False
+        """Whether we have been where we wanted to be, so that an end without trouble means something."""
         self._up = False
         self._give_up: IDelayedCall | None = None
 
@@ -179,7 +181,7 @@ class Pipe(TwistedProtocol):
         try:
             if self._json:
                 asked = _input.decode(line)
-                text, room, label = asked.text, asked.room or room, asked.id
+                text, room, label = asked.text, room if asked.room is None else asked.room, asked.id
             else:
                 text = line.decode()
         except (UnicodeDecodeError, msgspec.MsgspecError) as wrong:
@@ -216,7 +218,7 @@ class Pipe(TwistedProtocol):
         if self._over:
             return
         if self._json:
-            self._write(_output.encode(event))
+            self._write(_json_line(event))
         elif isinstance(event, events.Message):
             place = "" if event.room == self._room else f"[{self._place(event.room)}] "
             self._write(f"{place}{safe_name(event.sender)}: {safe_line(event.text)}".encode())
@@ -271,13 +273,16 @@ class Pipe(TwistedProtocol):
         """What an event means for us."""
         if isinstance(event, events.Link):
             self._was_up = self._was_up or event.up
+            self._arrived = self._arrived or (event.up and self._room.startswith("@"))
             self._up = event.up
             self._watch_link()
         elif isinstance(event, events.NotSent):
             self._status = self._status or Exit.FAILED
+        elif isinstance(event, events.Entered) and event.room == self._room:
+            self._arrived = True
         elif isinstance(event, events.NotEntered) and event.room == self._room:
             self._status = Exit.NOT_PERMITTED
-            self._ended = True
+            self._arrived = self._ended = True
         elif isinstance(event, events.Message) and self._left_to_hear is not None:
             self._left_to_hear -= 1
             if self._left_to_hear == 0:
@@ -292,7 +297,7 @@ class Pipe(TwistedProtocol):
             self._paused_input = False
             assert self.transport is not None
             self.transport.resumeProducing()
-        if self._ended and not waiting:
+        if self._ended and not waiting and self._arrived:
             self.finish(self._status, "")
         elif self._ended:
             self._watch_link()
@@ -355,6 +360,23 @@ class Pipe(TwistedProtocol):
 
     def stopProducing(self) -> None:
         """The output is gone."""
+
+
+def _json_line(event: events.Event) -> bytes:
+    """An event as one line, also for readers that break lines at U+2028, and harmless on a terminal."""
+    line = _output.encode(event)
+    if line.isascii() and b"\x7f" not in line:
+        return line
+    text = line.decode()
+    return (text if text.isprintable() else "".join(map(_escaped, text))).encode()
+
+
+def _escaped(character: str) -> str:
+    # What is not printable stands in strings only, where JSON lets it be written as escapes.
+    if character.isprintable():
+        return character
+    units = character.encode("utf-16-be")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
 
 
 def failure_line(error: ClientError) -> str:

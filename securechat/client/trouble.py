@@ -18,11 +18,15 @@ _STATUS: Final = {
     Code.BAD_NAME: Exit.NOT_PERMITTED,
     Code.NAME_TOO_LONG: Exit.NOT_PERMITTED,
     Code.NAME_TAKEN: Exit.NOT_PERMITTED,
+    Code.TIMED_OUT: Exit.UNREACHABLE,
+    Code.SHUTDOWN: Exit.UNREACHABLE,
+    Code.FAILED: Exit.UNREACHABLE,
 }
 
 _ADVICE: Final = {
     Code.FULL: "try again later",
     Code.NAME_TAKEN: "choose another, or wait a little if it was you",
+    Code.SHUTDOWN: "try again later",
     Code.VERSION: "use the version of securechat that its operator uses",
 }
 
@@ -50,6 +54,16 @@ def other_key(address: Address, found: str) -> ClientError:
     )
 
 
+def no_relay(address: Address) -> ClientError:
+    """What answers has a certificate that no relay has."""
+    return ClientError(f"what listens at {address.place} is no securechat relay", Exit.PROTOCOL)
+
+
+def no_answer(address: Address) -> str:
+    """There was a connection, or not even that, and no `Welcome` in time."""
+    return f"{address.place} does not answer in time{_tls_hint(address)}"
+
+
 def why_unreachable(address: Address, failure: Failure) -> str:
     """Why there was no connection."""
     place = address.place
@@ -72,6 +86,11 @@ def why_lost(address: Address, failure: Failure, welcomed: bool, last_word: Code
     if failure.check(SSL.Error):
         return f"what listens at {place} does not speak TLS 1.3; without TLS it is securechat+tcp://{place}"
     if last_word is not None:
-        hint = f"; if it speaks TLS, it is securechat://{place}" if not address.tls and not address.path else ""
-        return f"what listens at {place} is no securechat relay{hint}"
-    return f"{place} closed the connection at once; it may be no relay, or take no more connections from here"
+        return f"what listens at {place} is no securechat relay{_tls_hint(address)}"
+    text = f"{place} closed the connection; it may be no relay, or take no more connections from here"
+    return text + _tls_hint(address)
+
+
+def _tls_hint(address: Address) -> str:
+    """A relay with TLS waits in silence for a client without."""
+    return "" if address.tls or address.path else f"; if it speaks TLS, it is securechat://{address.place}"

@@ -9,11 +9,12 @@ Requests finish in the order they were made, seals and opens alike. To keep the 
 batch is handed over before the results of the last one are given out.
 
 The engine gets lists of `bytes`; one that wants them packed joins them itself, in the thread, in one call
-into C. Packing on the reactor's thread was tried against an engine that releases the lock: neither rate
-nor reactor latency differed, and it is wasted on the CPU engine. What does hold the reactor up is giving
-out a batch, some 10 us per request with the callers' callbacks: 128 per batch kept a saturated reactor's
-99th percentile at 4 ms where 1,024 took 70, and the CPU engine is no faster beyond 64. Raise
-`max_batch_items` for an engine that needs more, and ask by `seal_many`, whose results are one callback.
+into C. Packing on the reactor's thread instead was tried against an engine that releases the lock: neither
+rate nor reactor latency differed, and it is wasted on the CPU engine. What does hold the reactor up is
+giving out a batch, some 10 us per request with the caller's callbacks. With 128 in a batch a saturated
+reactor's timers are 3 ms late at the 99th percentile, with 1,024 over 30, and the rate is no better
+(benchmarks/crypto.py --latency). Raise `max_batch_items` for an engine that needs more, and ask by
+`seal_many` and `open_many`, where all results are one callback.
 
 A batch whose items share one key object is given to the engine as one key for all, which is faster.
 

@@ -47,6 +47,9 @@ def pack_text(text: str) -> bytes:
 def unpack(plaintext: bytes) -> Text:
     """Read the plaintext of a message. Raises `BodyError`."""
     try:
-        return _decoder.decode(plaintext)
+        said = _decoder.decode(plaintext)
     except (msgspec.MsgspecError, ValueError, RecursionError) as wrong:
         raise BodyError("its content is of a kind that is not known here") from wrong
+    if not said.text or len(said.text.encode()) > TEXT_BYTES:
+        raise BodyError("its text is empty, or longer than a message holds")
+    return said

@@ -7,7 +7,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from joserfc import jwe as joserfc_jwe
 from joserfc.jwk import OctKey
@@ -93,6 +93,7 @@ class PublishedTests(SynchronousTestCase):
 class SealTests(SynchronousTestCase):
     """Our own promises."""
 
+    @settings(deadline=None)
     @given(st.binary(max_size=300), st.binary(max_size=300))
     def test_round_trip(self, associated: bytes, plaintext: bytes) -> None:
         """Whatever is sealed opens to itself and has the length that was announced."""

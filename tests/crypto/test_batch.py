@@ -4,7 +4,7 @@ from array import array
 from typing import Any
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -21,6 +21,7 @@ def buffer_of(data: bytes) -> "np.ndarray[tuple[int], np.dtype[np.uint8]]":
 class BatchTests(SynchronousTestCase):
     """What a batch is."""
 
+    @settings(deadline=None)
     @given(byte_strings)
     def test_join_and_split(self, items: list[bytes]) -> None:
         """Joining and splitting gives the same items, by every way of looking at them."""
@@ -33,6 +34,7 @@ class BatchTests(SynchronousTestCase):
         self.assertEqual(batch.lengths.tolist(), [len(item) for item in items])
         self.assertEqual(batch.total_bytes, sum(map(len, items)))
 
+    @settings(deadline=None)
     @given(byte_strings, st.integers(0, 12), st.integers(0, 12))
     def test_run_of_items(self, items: list[bytes], start: int, stop: int) -> None:
         """A slice is a batch of those items over the same memory."""

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -19,6 +19,7 @@ KEY = bytes(range(32))
 class GPUCryptoTests(SynchronousTestCase):
     """What it gives and takes."""
 
+    @settings(deadline=None)
     @given(st.lists(st.binary(max_size=100), max_size=5))
     def test_round_trip(self, pieces: list[bytes]) -> None:
         """Whatever is encrypted decrypts to itself, one piece or many at a time, in any combination."""

@@ -5,7 +5,7 @@ import traceback
 from random import Random
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
@@ -498,6 +498,7 @@ class StatsTests(SynchronousTestCase):
 class InterleavingTests(SynchronousTestCase):
     """Any order of events."""
 
+    @settings(deadline=None)
     @given(st.data())
     def test_any_interleaving(self, data: st.DataObject) -> None:
         """Whatever is asked, cancelled and done in whatever order, each answer is right and in its turn."""

@@ -1,0 +1,220 @@
+"""What one client may do: each bound of `RelayLimits`, at it and over it, and that others notice nothing."""
+
+from __future__ import annotations
+
+from securechat.relay.limits import RelayLimits
+from securechat.wire.codes import Code
+from securechat.wire.framing import LINGER_S, frame
+from securechat.wire.messages import SEALED_BYTES, Ack, Delivery, Enter, Leave, Ping, Pong, Post
+from tests.relay.harness import Client, RelayCase, acked, of, post_id, texts
+
+
+class FloodTests(RelayCase):
+    """Clients that send more than was agreed."""
+
+    def post(self, count: int) -> Post:
+        """A post of so many messages to a room that one is not in."""
+        return Post("#tea", bytes(32), [(post_id(number), b"x") for number in range(count)])
+
+    def test_window(self) -> None:
+        """As many unanswered posts as the window says are taken; one more is a flood."""
+        limits = RelayLimits(window=10)
+        relay = self.relay(limits)
+        alice, bob = relay.login("alice", "bob")
+        alice.send(self.post(6), self.post(4))
+        self.assertFalse(alice.protocol.closing)
+        alice.hears()
+        alice.send(self.post(10))
+        self.assertFalse(alice.protocol.closing)
+        bob.send(self.post(6), self.post(5))
+        self.assertEqual(Code.FLOOD, bob.code())
+
+    def test_window_in_one_post(self) -> None:
+        """A single run longer than the window is a flood."""
+        (alice,) = self.relay(RelayLimits(window=10)).login("alice")
+        alice.send(self.post(11))
+        self.assertEqual(Code.FLOOD, alice.code())
+
+    def test_answers_open_the_window(self) -> None:
+        """Acknowledged, repeated and declined posts all count as answered."""
+        alice, _ = self.relay(RelayLimits(window=2)).room("#tea", "alice", "bob")
+        for _ in range(3):
+            alice.post("#tea", b"a", b"b", ids=[post_id(1), post_id(2)])
+            alice.hears()
+            alice.post("#tea", b"a", b"b", epoch=bytes(32))
+            alice.hears()
+        self.assertFalse(alice.protocol.closing)
+
+    def test_requests(self) -> None:
+        """The burst of requests is taken, then so many each second; one more is a flood."""
+        limits = RelayLimits(requests_burst=20, requests_per_s=10.0)
+        for request in (Enter("#tea"), Leave("#tea"), Enter("#no room"), Ping(), Pong()):
+            relay = self.relay(limits)
+            (alice,) = relay.login("alice")
+            alice.send(*[request] * 20)
+            relay.clock.advance(1)
+            alice.send(*[request] * 10)
+            self.assertFalse(alice.protocol.closing, request)
+            alice.send(request)
+            self.assertEqual(Code.FLOOD, alice.code())
+
+    def test_pings_of_a_stranger(self) -> None:
+        """Pings and pongs before the login count as requests too."""
+        for message in (Ping(), Pong()):
+            client = self.relay(RelayLimits(requests_burst=5)).connect()
+            client.send(*[message] * 6)
+            self.assertEqual(Code.FLOOD, client.code())
+
+    def test_others_notice_nothing(self) -> None:
+        """A member that is refused for a flood is gone from the room, and the others talk on."""
+        alice, bob, carol = self.relay(RelayLimits(window=10)).room("#tea", "alice", "bob", "carol")
+        bob.send(self.post(11))
+        alice.hears()
+        alice.post("#tea", b"on we go")
+        self.assertEqual([b"on we go"], texts(carol.hears()))
+        self.assertEqual([], texts(bob.hears()))
+
+
+class RateTests(RelayCase):
+    """Clients in a hurry: they are read more slowly and lose nothing."""
+
+    def in_time(self, client: Client, seconds: float) -> int:
+        """How many posts are acknowledged within so many seconds."""
+        before = len(acked(client.heard))
+        for _ in range(round(seconds * 10)):
+            client.relay.clock.advance(0.1)
+        client.hears()
+        return len(acked(client.heard)) - before
+
+    def test_post_rate(self) -> None:
+        """The burst is read at once, the rest at the rate; all of it arrives in order."""
+        limits = RelayLimits(posts_burst=20, posts_per_s=10.0)
+        alice, bob = self.relay(limits).room("#tea", "alice", "bob")
+        sent = [b"%d" % number for number in range(60)]
+        for text in sent:
+            alice.post("#tea", text)
+        alice.hears()
+        self.assertEqual(21, len(acked(alice.heard)))
+        self.assertEqual("paused", alice.transport.producerState)
+        self.assertIn(self.in_time(alice, 2.0), range(18, 23))
+        self.in_time(alice, 3.0)
+        self.assertEqual(sent, texts(bob.hears()))
+        self.assertEqual("producing", alice.transport.producerState)
+
+    def test_byte_rate(self) -> None:
+        """Long messages are read at the rate of their bytes."""
+        limits = RelayLimits(bytes_burst=SEALED_BYTES * 2, bytes_per_s=float(SEALED_BYTES), posts_per_s=0)
+        alice, bob = self.relay(limits).room("#tea", "alice", "bob")
+        sent = [bytes([number]) * SEALED_BYTES for number in range(6)]
+        for text in sent:
+            alice.post("#tea", text)
+        alice.hears()
+        self.assertEqual(3, len(acked(alice.heard)))
+        self.in_time(alice, 1.1)
+        self.assertEqual(4, len(acked(alice.heard)))
+        self.in_time(alice, 3.0)
+        self.assertEqual(sent, texts(bob.hears()))
+
+    def test_no_rate(self) -> None:
+        """With both rates 0 nothing is paused."""
+        alice, _ = self.relay(RelayLimits(posts_per_s=0, bytes_per_s=0)).room("#tea", "alice", "bob")
+        for _ in range(10):
+            alice.post("#tea", *[bytes(1_000)] * 60)
+            self.assertEqual(60, len(acked(alice.hears())))
+        self.assertEqual("producing", alice.transport.producerState)
+
+    def test_vanishes_while_paused(self) -> None:
+        """A paused sender that vanishes is gone from its rooms, and what was not read of it is not carried out."""
+        alice, bob = self.relay(RelayLimits(posts_burst=1, posts_per_s=1.0)).room("#tea", "alice", "bob")
+        for text in (b"a", b"b", b"c"):
+            alice.post("#tea", text)
+        alice.transport.lose()
+        self.assertEqual([b"a", b"b"], texts(bob.hears()))
+        self.assertEqual(0, self.in_time(bob, 3.0))
+        self.assertEqual([b"a", b"b"], texts(bob.heard))
+
+    def test_paused_is_not_silent(self) -> None:
+        """A client whose pause is longer than three spans of silence is still there after it."""
+        alice, _ = self.relay(RelayLimits(posts_burst=1, posts_per_s=0.01)).room("#tea", "alice", "bob")
+        alice.post("#tea", b"a", b"b")
+        for _ in range(9):
+            alice.relay.clock.advance(10)
+        self.assertFalse(alice.protocol.closing)
+
+
+class SlowReaderTests(RelayCase):
+    """Clients that do not read."""
+
+    def fill(self, limits: RelayLimits, text: bytes) -> tuple[Client, Client, Client, int]:
+        """Talk until the one that does not read is dropped; the clients and how much was said."""
+        alice, bob, carol = self.relay(limits).room("#tea", "alice", "bob", "carol")
+        carol.stops_reading()
+        said = 0
+        while not carol.protocol.closing:
+            alice.post("#tea", text)
+            alice.hears()
+            said += 1
+        return alice, bob, carol, said
+
+    def test_outbox_frames(self) -> None:
+        """One frame over the bound and the slow one is told so; the others got everything and talk on."""
+        limits = RelayLimits(outbox_frames=20, posts_per_s=0)
+        alice, bob, carol, said = self.fill(limits, b"x")
+        self.assertEqual(21, said)
+        self.assertEqual(Code.SLOW, carol.code())
+        self.assertEqual([], texts(carol.heard))
+        self.assertEqual([b"x"] * said, texts(bob.hears()))
+        alice.post("#tea", b"after")
+        self.assertEqual([b"after"], texts(bob.hears()))
+
+    def test_outbox_bytes(self) -> None:
+        """The bound in bytes counts the frames as they travel."""
+        limits = RelayLimits(outbox_bytes=50_000, posts_per_s=0, bytes_per_s=0)
+        _, bob, carol, said = self.fill(limits, bytes(10_000))
+        self.assertEqual((5, Code.SLOW), (said, carol.code()))
+        self.assertEqual(5, len(texts(bob.hears())))
+
+    def test_name_is_free(self) -> None:
+        """The slow one's name is free at once, and its link is cut off if it never reads."""
+        alice, _, carol, _ = self.fill(RelayLimits(outbox_frames=2, posts_per_s=0), b"x")
+        alice.relay.login("carol")
+        self.assertFalse(carol.transport.aborted)
+        alice.relay.clock.advance(LINGER_S)
+        self.assertTrue(carol.transport.aborted)
+        self.assertEqual(1, alice.relay.factory.closed[Code.SLOW])
+
+    def test_several_in_one_fan_out(self) -> None:
+        """Members that overflow in the middle of one delivery do not keep it from those behind them."""
+        names = [f"m{number}" for number in range(9)]
+        clients = self.relay(RelayLimits(outbox_frames=3, posts_per_s=0)).room("#tea", *names)
+        for slow in clients[1::2]:
+            slow.stops_reading()
+        for _ in range(5):
+            # Under whatever epoch is the present one: some go through while members are dropped.
+            clients[0].post("#tea", b"x")
+            clients[0].hears()
+        fast = clients[2::2]
+        self.assertEqual([texts(fast[0].hears())] * 4, [texts(each.hears() or each.heard) for each in fast])
+        self.assertEqual([True] * 4, [slow.protocol.closing for slow in clients[1::2]])
+
+    def test_reads_again(self) -> None:
+        """A member that reads again in time gets all that waited, in order."""
+        alice, bob = self.relay(RelayLimits(posts_per_s=0)).room("#tea", "alice", "bob")
+        bob.stops_reading()
+        sent = [b"%d" % number for number in range(50)]
+        for text in sent:
+            alice.post("#tea", text)
+            self.assertEqual(1, len(of(Ack, alice.hears())))
+        self.assertEqual([], bob.hears())
+        assert bob.transport.producer is not None
+        bob.transport.producer.resumeProducing()
+        self.assertEqual(sent, texts(bob.hears()))
+
+    def test_delivery_is_built_once(self) -> None:
+        """The members of a room are given the very same bytes."""
+        clients = self.relay().room("#tea", "alice", "bob", "carol")
+        clients[0].post("#tea", b"x")
+        clients[0].hears()
+        wrote = [each.transport.writes[-1] for each in clients[1:]]
+        self.assertIs(wrote[0], wrote[1])
+        self.assertIn(frame(of(Delivery, clients[1].hears())[0]), wrote)
