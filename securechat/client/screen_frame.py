@@ -199,7 +199,7 @@ class ChatFrame(urwid.Widget):
             if len(drawn) < left - 1:
                 drawn.insert(0, urwid.SolidCanvas(" ", columns, left - 1 - len(drawn)))
         if left:
-            drawn.append(_drawn(self._status(), columns, "status"))
+            drawn.append(_drawn([(style, text + " " * columns) for style, text in self._status()], columns))
         return urwid.CanvasCombine([*((canvas, None, False) for canvas in drawn), (typed, None, True)])
 
     def keypress(self, size: tuple[int, int], key: str) -> str | None:  # type: ignore[override]
@@ -222,7 +222,6 @@ class ChatFrame(urwid.Widget):
         return canvas
 
 
-def _drawn(row: Row, columns: int, style: str = "plain") -> urwid.Canvas:
-    """One row of the screen, filled up in a style."""
-    text = urwid.Text([span for span in row if span[1]] or "", wrap="clip")
-    return urwid.AttrMap(text, {None: style}).render((columns,))
+def _drawn(row: Row, columns: int) -> urwid.Canvas:
+    """One row of the screen; what does not fit is cut off."""
+    return urwid.Text([span for span in row if span[1]] or "", wrap="clip").render((columns,))

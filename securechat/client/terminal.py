@@ -89,7 +89,7 @@ class Terminal:
             self._device = None
             raise
         # Whatever stops the reactor, the terminal does not stay as it is now.
-        self._trigger = self._reactor.addSystemEventTrigger("after", "shutdown", self.stop)
+        self._trigger = self._reactor.addSystemEventTrigger("after", "shutdown", self._reactor_stopped)
         self._draw_soon()
 
     def stop(self) -> None:
@@ -98,7 +98,8 @@ class Terminal:
         if device is None:
             return
         trigger, self._trigger = self._trigger, None
-        self._reactor.removeSystemEventTrigger(trigger)
+        if trigger is not None:
+            self._reactor.removeSystemEventTrigger(trigger)
         if self._drawing is not None:
             self._drawing.cancel()
             self._drawing = None
@@ -108,6 +109,11 @@ class Terminal:
         """The same, for whoever waits for it."""
         self.stop()
         return succeed(None)
+
+    def _reactor_stopped(self) -> None:
+        # A trigger that runs cannot be removed any more.
+        self._trigger = None
+        self.stop()
 
     def tell(self, event: events.Event) -> None:
         """Something happened in the conversation."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -100,6 +100,7 @@ class ParseTests(SynchronousTestCase):
         self.assert_wrong("/", "/help")
         self.assert_wrong("/\x1b[2J" + "y" * 100, "…")
 
+    @settings(deadline=None)
     @given(st.text())
     def test_no_line_with_a_slash_is_said(self, text: str) -> None:
         """Whatever follows one slash, it is not said in the room."""

@@ -2,7 +2,7 @@
 
 from unicodedata import category, is_normalized
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -101,6 +101,7 @@ class SafeBodyTests(SynchronousTestCase):
         self.assertEqual(safe_line("abcdef", most=4), "abc…")
         self.assertEqual(safe_line("abcd", most=4), "abcd")
 
+    @settings(deadline=None)
     @given(any_text())
     def test_nothing_dangerous_comes_out(self, text: str) -> None:
         """For any string: no control, escape, format or separator character, except newlines and joiners."""
@@ -111,6 +112,7 @@ class SafeBodyTests(SynchronousTestCase):
             self.assertEqual(made_safe.split("\n"), (made_safe + "\n").splitlines())
             made_safe.encode()
 
+    @settings(deadline=None)
     @given(any_text())
     def test_safe_stays_safe(self, text: str) -> None:
         """For any string: doing it twice changes nothing, and the result is normalized."""
@@ -120,6 +122,7 @@ class SafeBodyTests(SynchronousTestCase):
         for make_safe in (safe_body, safe_line, safe_name):
             self.assertTrue(is_normalized("NFC", make_safe(text)))
 
+    @settings(deadline=None)
     @given(any_text())
     def test_marks_are_bounded_everywhere(self, text: str) -> None:
         """For any string: no more than four marks and joiners follow each other."""
@@ -155,6 +158,7 @@ class SafeNameTests(SynchronousTestCase):
         """A name that is too long is cut and ends in a mark."""
         self.assertEqual(safe_name("x" * 1000), "x" * (NAME_CHARACTERS - 1) + "…")
 
+    @settings(deadline=None)
     @given(any_text())
     def test_nothing_invisible_comes_out(self, text: str) -> None:
         """For any string: at most 64 characters, none of them white space, control, format or unassigned."""

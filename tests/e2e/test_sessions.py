@@ -32,7 +32,8 @@ VECTOR = bytes.fromhex(
 )
 """`["text", "hello, bob"]` of alice in #lobby, for EPOCH under KEY with IV: header, IV, ciphertext, tag.
 
-Made with Python's `hmac` and the bare AES-CBC of `cryptography`, which `test_vector_is_what_the_page_says` repeats."""
+Made by Python's `hmac` and the bare AES-CBC of `cryptography`; `test_vector_is_what_the_page_says` repeats it.
+"""
 
 
 def started(*rooms: str) -> SessionKeys:

@@ -147,6 +147,13 @@ class Relay:
         only(Greeting, client.hears())
         return client
 
+    def connect_silently(self, name: str) -> Client:
+        """A connection whose login is under way, without letting the relay's turn end."""
+        client = self.try_connect()
+        assert client is not None
+        client.send(Hello(VERSION, name))
+        return client
+
     def login(self, *names: str) -> list[Client]:
         """Clients that are logged in, each greeted and welcomed."""
         clients = [self.connect() for _ in names]

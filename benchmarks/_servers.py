@@ -1,0 +1,279 @@
+"""The servers that benchmarks/relay.py loads, and rooms full of connections on them."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from securechat.wire.framing import frame
+from securechat.wire.messages import VERSION, Enter, FromRelay, Hello, Post, SessionKey, Welcome
+
+SEALED: Final = os.urandom(64).hex().encode()
+"""The content of every message: 128 bytes."""
+
+PREFIX: Final = struct.Struct("!I")
+DECODER: Final = msgspec.msgpack.Decoder(FromRelay)
+
+RELAY_TCP: Final = "relay tcp"
+RELAY_TLS: Final = "relay tls"
+SEED: Final = "seed"
+
+_SEED_SERVER: Final = """
+from twisted.internet import reactor, protocol
+from twisted.protocols.basic import Int32StringReceiver
+class Seed(Int32StringReceiver):
+    def connectionMade(self): everybody.append(self)
+    def connectionLost(self, reason): everybody.remove(self)
+    def stringReceived(self, string):
+        for each in everybody:
+            if each is not self:
+                each.sendString(string)
+everybody = []
+port = reactor.listenTCP(0, protocol.Factory.forProtocol(Seed), interface="127.0.0.1", backlog=1000)
+print(f"listens at {port.getHost().port}", flush=True)
+reactor.run()
+"""
+
+
+class Peer:
+    """One loaded connection: its bytes in and out, frames sliced where they are wanted."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        self.sock = connected
+        self.bytes_in = 0
+        self._rest = b""
+
+    def send(self, data: bytes) -> None:
+        """Send all of it."""
+        self.sock.sendall(data)
+
+    def read(self) -> bytes:
+        """What one read brings."""
+        data = self.sock.recv(1 << 20)
+        if not data:
+            raise RuntimeError("the server closed a connection")
+        self.bytes_in += len(data)
+        return data
+
+    def read_until(self, end: bytes) -> None:
+        """Read a line protocol's answer."""
+        data = b""
+        while end not in data:
+            data += self.read()
+
+    def frames(self) -> list[bytes]:
+        """The bodies of the frames that a read completes, and what TLS has decrypted beyond it."""
+        data = self._rest + self.read()
+        while isinstance(self.sock, ssl.SSLSocket) and self.sock.pending():
+            data += self.read()
+        at, found = 0, []
+        while len(data) - at >= 4:
+            (length,) = PREFIX.unpack_from(data, at)
+            if len(data) - at - 4 < length:
+                break
+            found.append(data[at + 4 : at + 4 + length])
+            at += 4 + length
+        self._rest = data[at:]
+        return found
+
+
+@dataclass
+class Server:
+    """A server process and how to reach it."""
+
+    kind: str
+    process: subprocess.Popen[str]
+    port: int
+    tls: ssl.SSLContext | None
+
+    @property
+    def is_relay(self) -> bool:
+        """Whether it is ours."""
+        return self.kind in (RELAY_TCP, RELAY_TLS)
+
+    def connect(self) -> Peer:
+        """A new connection."""
+        sock = socket.create_connection(("127.0.0.1", self.port))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return Peer(self.tls.wrap_socket(sock) if self.tls else sock)
+
+    def memory_kib(self) -> int:
+        """Its resident memory."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))
+
+    def cpu_s(self) -> float:
+        """The processor time that it has had."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@dataclass
+class Template:
+    """A message as a member posts it: where the bytes are that must differ each time, and the member's name."""
+
+    data: bytes
+    id_at: int | None
+    name: bytes
+
+    def packed(self) -> bytes:
+        """As benchmarks/load.c reads it."""
+        id_at = 2**32 - 1 if self.id_at is None else self.id_at
+        return struct.pack("=III", len(self.data), id_at, len(self.name)) + self.data + self.name
+
+
+class Room:
+    """So many connections in one room; the first one posts."""
+
+    def __init__(self, server: Server, name: str, members: int) -> None:
+        self.server = server
+        self.name = name
+        self.epoch = b""
+        self.peers = [server.connect() for _ in range(members)]
+        self.delivered_bytes = 0
+        """The length of one delivered message, or 0 where that differs."""
+        if server.is_relay:
+            self._enter_relay()
+        elif server.kind == SEED:
+            self.delivered_bytes = len(SEALED) + PREFIX.size
+        elif server.kind == "redis":
+            self._subscribe_redis()
+        else:
+            self._subscribe_nats()
+        for peer in self.peers:
+            peer.bytes_in = 0
+
+    def _enter_relay(self) -> None:
+        for number, peer in enumerate(self.peers):
+            peer.send(frame(Hello(VERSION, self.member(number))))
+            self._until(peer, Welcome)
+            peer.send(frame(Enter(f"#{self.name}")))
+            self.epoch = self._until(peer, SessionKey).epoch
+        for peer in self.peers[:-1]:
+            while self._until(peer, SessionKey).epoch != self.epoch:
+                pass
+
+    def _until(self, peer: Peer, kind: type) -> Any:
+        found = None
+        while found is None:
+            for message in map(DECODER.decode, peer.frames()):
+                if isinstance(message, kind):
+                    found = message
+        return found
+
+    def _subscribe_redis(self) -> None:
+        channel = self.name.encode()
+        for peer in self.peers[1:]:
+            peer.send(b"SUBSCRIBE %b\r\n" % channel)
+            peer.read_until(b":1\r\n")
+        message = b"*3\r\n$7\r\nmessage\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n"
+        self.delivered_bytes = len(message % (len(channel), channel, len(SEALED), SEALED))
+
+    def _subscribe_nats(self) -> None:
+        channel = self.name.encode()
+        for peer in self.peers:
+            peer.send(b'CONNECT {"verbose":false}\r\nSUB %b 1\r\nPING\r\n' % channel)
+            peer.read_until(b"PONG\r\n")
+        self.peers[0].send(b"UNSUB 1\r\nPING\r\n")
+        self.peers[0].read_until(b"PONG\r\n")
+        self.delivered_bytes = len(b"MSG %b 1 %d\r\n%b\r\n" % (channel, len(SEALED), SEALED))
+
+    def member(self, number: int) -> str:
+        """The name of a member."""
+        return f"{self.name}-{number}"
+
+    def template(self, number: int = 0) -> Template:
+        """What a member posts."""
+        channel, name = self.name.encode(), self.member(number).encode()
+        if self.server.is_relay:
+            data = frame(Post(f"#{self.name}", self.epoch, [(b"\xaa" * 16, SEALED)]))
+            return Template(data, data.index(b"\xaa" * 16), name)
+        if self.server.kind == SEED:
+            return Template(PREFIX.pack(len(SEALED)) + SEALED, None, name)
+        if self.server.kind == "redis":
+            text = b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n"
+            return Template(text % (len(channel), channel, len(SEALED), SEALED), None, name)
+        return Template(b"PUB %b %d\r\n%b\r\n" % (channel, len(SEALED), SEALED), None, name)
+
+    def close(self) -> None:
+        """Leave, all of them."""
+        for peer in self.peers:
+            peer.sock.close()
+
+
+def peers_installed() -> list[str]:
+    """Other people's servers that are on this machine."""
+    return [kind for kind, program in (("redis", "redis-server"), ("nats", "nats-server")) if shutil.which(program)]
+
+
+@contextmanager
+def serving(kind: str, core: int | None) -> Iterator[Server]:
+    """Run a server, on one core where there are several."""
+    context = None
+    with tempfile.TemporaryDirectory() as data:
+        command = [sys.executable, "-c", _SEED_SERVER]
+        port = 0
+        if kind in (RELAY_TCP, RELAY_TLS):
+            command = [str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile=", "securechat",
+                       "--listen", "tcp:0:interface=127.0.0.1", "--data", data, "--post-rate", "0",
+                       "--byte-rate", "0", "--max-clients", "20000"]  # fmt: skip
+            if kind == RELAY_TCP:
+                command.append("--plaintext")
+            else:
+                context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+                context.check_hostname = False
+                context.verify_mode = ssl.CERT_NONE
+        elif kind != SEED:
+            with socket.create_server(("127.0.0.1", 0)) as free:
+                port = free.getsockname()[1]
+            command = {
+                "redis": ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", data],
+                "nats": ["nats-server", "-a", "127.0.0.1", "-p", str(port)],
+            }[kind]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        try:
+            if core is not None:
+                for task in os.listdir(f"/proc/{process.pid}/task"):
+                    os.sched_setaffinity(int(task), {core})
+            port = port or _announced_port(process)
+            _wait_for(port)
+            yield Server(kind, process, port, context)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.communicate()
+
+
+def _announced_port(process: subprocess.Popen[str]) -> int:
+    assert process.stdout is not None
+    for line in process.stdout:
+        found = re.search(r"listens at (?:\S+:)?(\d+)", line)
+        if found:
+            return int(found[1])
+    raise RuntimeError("the server did not start")
+
+
+def _wait_for(port: int) -> None:
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return

@@ -1,0 +1,133 @@
+"""The numbers of a room's messages: nothing twice, holes noticed, own messages counted, rooms that begin anew."""
+
+from random import Random
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from securechat.client.numbers import Numbers
+
+
+def entered(last_seq: int = 0) -> Numbers:
+    """The numbers of a room that was entered after message `last_seq`."""
+    numbers = Numbers()
+    assert numbers.entered(last_seq) is None
+    return numbers
+
+
+class CameTests(SynchronousTestCase):
+    """Messages of others."""
+
+    def test_in_order(self) -> None:
+        """Messages in order are new and nothing is missing."""
+        numbers = entered(4)
+        self.assertEqual([numbers.came(seq) for seq in (5, 6, 7)], [(True, None)] * 3)
+
+    def test_repeated(self) -> None:
+        """A number that has come, and one from before we entered, is not new."""
+        numbers = entered(4)
+        numbers.came(5)
+        self.assertEqual([numbers.came(seq) for seq in (5, 4, 1, 0)], [(False, None)] * 4)
+
+    def test_hole(self) -> None:
+        """A number too high tells the span before it once, and what is in the span is not taken later."""
+        numbers = entered()
+        self.assertEqual(numbers.came(4), (True, (1, 3)))
+        self.assertEqual(numbers.came(5), (True, None))
+        self.assertEqual(numbers.came(2), (False, None))
+
+    def test_before_entering(self) -> None:
+        """A message that comes before any `Roster` is taken as the first one."""
+        numbers = Numbers()
+        self.assertEqual(numbers.came(9), (True, None))
+        self.assertEqual(numbers.came(9), (False, None))
+
+    @given(st.lists(st.integers(0, 12), max_size=40))
+    def test_never_twice(self, seqs: list[int]) -> None:
+        """Whatever comes in whatever order, no number is new twice, and new numbers only rise."""
+        numbers = entered()
+        new = [seq for seq in seqs if numbers.came(seq)[0]]
+        self.assertEqual(new, sorted(set(new)))
+
+
+class OwnTests(SynchronousTestCase):
+    """Messages of our own, which are told by their acknowledgement."""
+
+    def test_own_is_no_hole(self) -> None:
+        """A message after one of our own misses nothing."""
+        numbers = entered()
+        numbers.own(1)
+        self.assertEqual(numbers.came(2), (True, None))
+
+    def test_own_ahead(self) -> None:
+        """An acknowledgement may come before messages of lower numbers, which are new all the same."""
+        numbers = entered()
+        numbers.own(3)
+        self.assertEqual([numbers.came(seq) for seq in (1, 2, 4)], [(True, None)] * 3)
+        self.assertEqual(numbers.came(3), (False, None))
+
+    def test_own_twice(self) -> None:
+        """A repeated acknowledgement changes nothing."""
+        numbers = entered()
+        for _ in range(2):
+            numbers.own(1)
+        self.assertEqual(numbers.came(2), (True, None))
+        numbers.own(1)
+        self.assertEqual(numbers.came(3), (True, None))
+
+    def test_own_before_entering(self) -> None:
+        """A number of our own before any `Roster` is ignored."""
+        numbers = Numbers()
+        numbers.own(7)
+        self.assertIsNone(numbers.entered(7))
+
+    @given(st.lists(st.booleans(), max_size=30), st.randoms(use_true_random=False))
+    def test_no_hole_is_made_up(self, own: list[bool], random: Random) -> None:
+        """Where all messages come, own ones at any time before the next, no hole is ever told."""
+        numbers = entered()
+        acks = [seq for seq, ours in enumerate(own, 1) if ours]
+        for seq, ours in enumerate(own, 1):
+            while acks and (acks[0] <= seq or random.random() < 0.3):
+                numbers.own(acks.pop(0))
+            if not ours:
+                self.assertEqual(numbers.came(seq), (True, None))
+
+
+class EnteredTests(SynchronousTestCase):
+    """Coming to a room, and coming back to it."""
+
+    def test_first_time(self) -> None:
+        """What was said before we ever came was not missed."""
+        self.assertIsNone(Numbers().entered(1_000))
+
+    def test_nothing_missed(self) -> None:
+        """Coming back to the number that we know misses nothing."""
+        numbers = entered(4)
+        numbers.came(5)
+        self.assertIsNone(numbers.entered(5))
+
+    def test_missed(self) -> None:
+        """Coming back tells the span in between, and only what comes after it is new."""
+        numbers = entered(4)
+        numbers.came(5)
+        self.assertEqual(numbers.entered(9), (6, 9))
+        self.assertEqual([numbers.came(seq) for seq in (8, 9, 10)], [(False, None), (False, None), (True, None)])
+
+    def test_began_anew(self) -> None:
+        """A number lower than what we know is a new room: all that was said in it was missed."""
+        numbers = entered(40)
+        self.assertEqual(numbers.entered(3), (1, 3))
+        self.assertEqual(numbers.came(4), (True, None))
+
+    def test_began_anew_and_empty(self) -> None:
+        """In a new room where nothing was said nothing was missed, and its first message is new."""
+        numbers = entered(40)
+        self.assertIsNone(numbers.entered(0))
+        self.assertEqual(numbers.came(1), (True, None))
+
+    def test_own_numbers_ahead_are_known(self) -> None:
+        """A number of our own that is higher than the last one heard tells a new room too."""
+        numbers = entered()
+        numbers.own(5)
+        self.assertEqual(numbers.entered(2), (1, 2))

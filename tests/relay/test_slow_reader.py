@@ -1,0 +1,147 @@
+"""Clients that never read, with real sockets: what they cost the relay, and that nobody else notices."""
+
+from __future__ import annotations
+
+from threading import Thread
+from typing import Final
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from securechat.wire.codes import Code
+from securechat.wire.messages import Ack, Declined, Delivery, Enter, Goodbye, Post, SessionKey
+from tests.relay.harness import post_id
+from tests.relay.process import RelayProcess, Talker
+
+ROOM: Final = "#tea"
+TEXT: Final = bytes(4_000)
+RUN: Final = 15
+MIB: Final = 1024 * 1024
+
+
+class Sender:
+    """Posts runs of messages and waits for each to be acknowledged, under whatever epoch is the present one."""
+
+    def __init__(self, talker: Talker, relay: RelayProcess) -> None:
+        self.sent = 0
+        self.most_bytes = 0
+        self._talker = talker
+        self._relay = relay
+        self._key: SessionKey | None = None
+
+    @property
+    def epoch(self) -> bytes:
+        """The present epoch, as far as the sender has heard."""
+        assert self._key is not None
+        return self._key.epoch
+
+    def enter(self) -> None:
+        """Enter the room."""
+        self._talker.send(Enter(ROOM))
+        self._key = self._talker.until(SessionKey)
+
+    def post(self, runs: int) -> None:
+        """Post so many runs, looking at the relay's memory after each."""
+        for _ in range(runs):
+            self._post([post_id(self.sent + number) for number in range(RUN)])
+            self.sent += RUN
+            self.most_bytes = max(self.most_bytes, self._relay.resident_bytes())
+
+    def _post(self, ids: list[bytes]) -> None:
+        assert self._key is not None
+        key = self._key
+        self._talker.send(Post(ROOM, key.epoch, [(each, TEXT) for each in ids]))
+        waiting = set(ids)
+        again: list[bytes] = []
+        for message in self._talker.messages():
+            match message:
+                case SessionKey():
+                    self._key = message
+                case Ack():
+                    waiting -= {each for each, _ in message.items}
+                case Declined():
+                    again = [each for each in ids if each in set(message.ids)]
+                case _:
+                    continue
+            if again and self._key is not key:
+                # The slow one was dropped meanwhile, and the epoch with it.
+                self._post(again)
+                return
+            if not waiting:
+                return
+
+
+class Reader(Thread):
+    """Reads all that is delivered, until the relay closes."""
+
+    def __init__(self, talker: Talker) -> None:
+        super().__init__(daemon=True)
+        self.seqs: list[int] = []
+        self.last: Goodbye | None = None
+        self._talker = talker
+
+    def run(self) -> None:
+        """Read."""
+        for message in self._talker.messages():
+            if isinstance(message, Delivery):
+                self.seqs.extend(range(message.first_seq, message.first_seq + len(message.items)))
+            elif isinstance(message, Goodbye):
+                self.last = message
+
+
+class SlowReaderTests(SynchronousTestCase):
+    """One sender, one reader, and some that do not read."""
+
+    def test_never_reads(self) -> None:
+        """Two stuck readers cost at most 4 MiB each, get Goodbye(slow), and the others miss nothing."""
+        relay = RelayProcess(self, "--plaintext", "--post-rate", "0", "--byte-rate", "0", "--engine", "cpu")
+        alice, bob = Talker(self, relay.address), Talker(self, relay.address)
+        alice.login("alice")
+        bob.login("bob")
+        bob.send(Enter(ROOM))
+        sender, reader = Sender(alice, relay), Reader(bob)
+        sender.enter()
+        reader.start()
+        # Warm up, so that what is measured is not the allocator's first stretch.
+        sender.post(40)
+        slow = [Talker(self, relay.address, receive_buffer=4_096) for _ in range(2)]
+        for number, each in enumerate(slow):
+            each.login(f"slow{number}")
+            each.send(Enter(ROOM))
+            each.until(SessionKey)
+        sender.enter()
+        before = relay.resident_bytes()
+        sender.most_bytes = before
+        sender.post(130)
+        self.assertLess(sender.most_bytes - before, len(slow) * 4 * MIB)
+        # The talk was longer than all the buffers on the way, so both have been dropped; nobody waits for them.
+        relay.terminate()
+        relay.wait()
+        reader.join(20)
+        self.assertEqual(list(range(1, sender.sent + 1)), reader.seqs)
+        assert reader.last is not None
+        self.assertEqual(Code.SHUTDOWN, reader.last.code)
+        self.assertIn("'slow': 2", relay.output)
+        for secret in ("alice", "bob", "slow0", ROOM):
+            self.assertNotIn(secret, relay.output)
+
+    def test_reads_at_last(self) -> None:
+        """A slow reader that begins to read as it is dropped reads what was on its way and then Goodbye(slow)."""
+        relay = RelayProcess(self, "--plaintext", "--post-rate", "0", "--byte-rate", "0", "--engine", "cpu")
+        alice = Talker(self, relay.address)
+        alice.login("alice")
+        sender = Sender(alice, relay)
+        slow = Talker(self, relay.address)
+        slow.login("slow")
+        slow.send(Enter(ROOM))
+        slow.until(SessionKey)
+        sender.enter()
+        epoch = sender.epoch
+        while sender.epoch == epoch:
+            sender.post(1)
+        reader = Reader(slow)
+        reader.start()
+        reader.join(20)
+        assert reader.last is not None
+        self.assertEqual(Code.SLOW, reader.last.code)
+        # In order and without a hole, up to where it fell behind.
+        self.assertEqual(list(range(1, len(reader.seqs) + 1)), reader.seqs)

@@ -1,0 +1,165 @@
+"""`twistd -n securechat` as operators meet it: real processes, real sockets on loopback."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from signal import SIGTERM
+from typing import Final
+
+from cryptography.x509 import load_der_x509_certificate
+from twisted.trial.unittest import SynchronousTestCase
+
+from securechat.relay.limits import RelayLimits
+from securechat.wire.address import fingerprint
+from securechat.wire.codes import Code
+from securechat.wire.messages import VERSION, Enter, Goodbye, Greeting, Hello, Pong, Refused, SessionKey
+from tests.relay.process import RelayProcess, Talker, run_twistd
+
+STOPPED: Final = (0, -SIGTERM)
+"""Having stopped in order twistd ends by the signal that it was sent, as programs should."""
+
+MONOTONIC: Final = """
+import time
+from twisted.internet import reactor
+from securechat.relay.tap import Options, makeService
+options = Options()
+options.parseOptions(["--plaintext", "--engine", "cpu"])
+makeService(options)
+before = time.monotonic()
+assert before <= reactor.seconds() <= time.monotonic()
+called = []
+reactor.callLater(0.05, called.append, 1)
+reactor.callLater(0.1, reactor.stop)
+reactor.run()
+assert called
+print("monotonic")
+"""
+
+
+class StartTests(SynchronousTestCase):
+    """Starting, or not."""
+
+    def fails(self, *options: str, words: str = "") -> str:
+        """The relay does not start: a status that is not zero, no traceback; the lines that say why.
+
+        Once twistd has started its log, that is where stderr goes: with -n, to stdout.
+        """
+        done = run_twistd(self, *options)
+        self.assertNotEqual(0, done.returncode, options)
+        self.assertNotIn("Traceback", done.stdout + done.stderr)
+        self.assertIn(words, done.stderr + done.stdout)
+        return "\n".join(line for line in (done.stderr + done.stdout).splitlines() if "securechat: " in line)
+
+    def test_tls(self) -> None:
+        """It prints an address whose fingerprint is that of the key that it then shows."""
+        relay = RelayProcess(self, "--motd", "be kind")
+        self.assertTrue(relay.address.tls)
+        talker = Talker(self, relay.address)
+        self.assertEqual("be kind", talker.until(Greeting).motd)
+        assert isinstance(talker.socket, ssl.SSLSocket)
+        shown = talker.socket.getpeercert(binary_form=True)
+        assert shown
+        self.assertEqual(relay.address.fingerprint, fingerprint(load_der_x509_certificate(shown)))
+        self.assertEqual("TLSv1.3", talker.socket.version())
+
+    def test_unix_socket(self) -> None:
+        """On a Unix socket clients talk without TLS."""
+        relay = RelayProcess(self, listen="unix:chat.sock")
+        self.assertEqual(str(relay.directory / "chat.sock"), relay.address.path)
+        talker = Talker(self, relay.address)
+        talker.login("alice")
+        talker.send(Enter("#tea"))
+        self.assertEqual("#tea", talker.until(SessionKey).room)
+
+    def test_max_clients(self) -> None:
+        """With --max-clients 2 the third client is refused as full."""
+        relay = RelayProcess(self, "--plaintext", "--max-clients", "2")
+        for name in ("alice", "bob"):
+            Talker(self, relay.address).login(name)
+        with self.assertRaises(AssertionError):
+            Talker(self, relay.address).login("carol")
+        third = Talker(self, relay.address)
+        third.until(Greeting)
+        third.send(Hello(VERSION, "carol"))
+        self.assertEqual(Code.FULL, third.until(Refused).code)
+
+    def test_too_many_from_one_address(self) -> None:
+        """Connections over --per-address are cut off without a word, also under TLS, and not logged."""
+        relay = RelayProcess(self, "--per-address", "1", "--limit-loopback")
+        talker = Talker(self, relay.address)
+        talker.login("alice")
+        for _ in range(3):
+            with self.assertRaises(OSError):
+                Talker(self, relay.address).until(Greeting)
+        relay.terminate()
+        self.assertIn(relay.wait(), STOPPED)
+        self.assertNotIn("Traceback", relay.output)
+
+    def test_busy_port(self) -> None:
+        """A busy port is one line and a status that is not zero."""
+        taken = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(taken.close)
+        port = taken.getsockname()[1]
+        for more in ([], ["--plaintext"]):
+            line = self.fails("--data", "d", "--listen", f"tcp:{port}:interface=127.0.0.1", *more)
+            self.assertIn("Address already in use", line)
+            self.assertEqual(1, len(line.strip().splitlines()), line)
+
+    def test_refusals(self) -> None:
+        """What the machine or our rules do not allow is one line."""
+        for options, words in [
+            (["--plaintext", "--listen", "tcp:0"], "--insecure-plaintext"),
+            (["--plaintext", "--listen", "nonsense:1"], "--listen nonsense:1"),
+            (["--data", "/dev/null/x"], "data directory"),
+        ]:
+            line = self.fails(*options, words=words)
+            self.assertEqual(1, len(line.strip().splitlines()), line)
+
+    def test_bad_options(self) -> None:
+        """Bad options are explained without a traceback."""
+        for options, words in [
+            (["--engine", "bogus"], "auto, cpu or cuda"),
+            (["--max-clients", "0"], "max-clients"),
+            (["--max-clients", "many"], "max-clients"),
+            (["--post-rate", "-1"], "post-rate"),
+            (["--byte-rate", "nan"], "byte-rate"),
+            (["--motd", "x" * 1_001], "motd"),
+            (["--motd", b"\xff".decode("utf-8", "surrogateescape")], "motd"),
+            (["extra"], "takes options only"),
+        ]:
+            self.fails(*options, words=words)
+
+    def test_monotonic(self) -> None:
+        """Once the service is made the reactor's clock is the monotonic one, and timers keep time by it."""
+        done = subprocess.run([sys.executable, "-c", MONOTONIC], capture_output=True, text=True, timeout=20)
+        self.assertEqual("monotonic\n", done.stdout, done.stderr)
+
+
+class StopTests(SynchronousTestCase):
+    """SIGTERM."""
+
+    def test_goodbye(self) -> None:
+        """Clients read Goodbye(shutdown), and a TLS peer that never reads does not keep the relay from ending."""
+        relay = RelayProcess(self)
+        alice = Talker(self, relay.address)
+        alice.login("alice")
+        # One that did not finish its handshake, and one that did and then never reads or closes.
+        half = socket.create_connection((relay.address.host, relay.address.port))
+        self.addCleanup(half.close)
+        silent = Talker(self, relay.address)
+        silent.login("silent")
+        alice.send(Pong())
+        relay.terminate()
+        began = time.monotonic()
+        self.assertEqual(Code.SHUTDOWN, alice.until(Goodbye).code)
+        alice.socket.close()
+        self.assertIn(relay.wait(), STOPPED)
+        self.assertLess(time.monotonic() - began, RelayLimits().stop_s + 8)
+        self.assertIn("relay stopped", relay.output)
+        self.assertNotIn("Traceback", relay.output)
+        for secret in ("alice", "silent"):
+            self.assertNotIn(secret, relay.output)
