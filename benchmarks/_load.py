@@ -3,7 +3,6 @@
 Python's own costs are then part of what is measured, in each server's figures alike.
 """
 
-import os
 import select
 import shutil
 import statistics
@@ -44,12 +43,12 @@ def by_program(room: Room) -> bool:
     return room.server.tls is None and load_program() is not None
 
 
-def _run_program(mode: str, amount: int, seconds: float, size: int, rooms: list[Room]) -> Rate:
+def _run_program(mode: str, amount: int, seconds: float, size: int, rooms: list[Room], run: int = 1) -> Rate:
     peers = [peer for room in rooms for peer in room.peers]
     descriptors = [peer.sock.fileno() for peer in peers]
-    senders = [room.template(n) for room in rooms for n in range(len(room.peers))] if mode == "busy" else [
-        rooms[0].template()
-    ]  # fmt: skip
+    senders = [rooms[0].template(0, run)]
+    if mode == "busy":
+        senders = [room.template(number) for room in rooms for number in range(len(room.peers))]
     program = load_program()
     assert program is not None
     done = subprocess.run(
@@ -63,17 +62,17 @@ def _run_program(mode: str, amount: int, seconds: float, size: int, rooms: list[
     return Rate(int(deliveries), float(took))
 
 
-def stream(room: Room, in_flight: int, seconds: float) -> Rate:
-    """One member posts, with so many messages on their way to the slowest of the others."""
+def stream(room: Room, in_flight: int, seconds: float, run: int = 1) -> Rate:
+    """One member posts, with so many messages on their way to the slowest of the others, `run` in each frame."""
     if by_program(room):
-        return _run_program("stream", in_flight, seconds, room.delivered_bytes, [room])
+        return _run_program("stream", in_flight, seconds, room.delivered_bytes, [room], run)
     sender, reference, *others = room.peers
     poll = select.epoll()
     by_fd = {peer.sock.fileno(): peer for peer in room.peers}
     for fd in by_fd:
         poll.register(fd, select.EPOLLIN)
     sent = heard = 0
-    prepared = posts(room, in_flight)
+    prepared = posts(room, in_flight, run)
     began = now = time.perf_counter()
     while True:
         if heard == sent and all(peer.bytes_in == reference.bytes_in for peer in others):
@@ -82,7 +81,7 @@ def stream(room: Room, in_flight: int, seconds: float) -> Rate:
                 break
             sender.send(prepared)
             sent += in_flight
-            prepared = posts(room, in_flight)
+            prepared = posts(room, in_flight, run)
         for fd, _ in poll.poll(10):
             bodies = by_fd[fd].frames()
             if by_fd[fd] is reference:
@@ -143,14 +142,10 @@ def percentile(values: list[float], percent: int) -> float:
     return statistics.quantiles(values, n=100)[percent - 1]
 
 
-def posts(room: Room, number: int) -> bytes:
-    """So many messages, each in a frame of its own."""
-    template = room.template()
-    if template.id_at is None:
-        return template.data * number
-    ids = os.urandom(16 * number)
-    before, after = template.data[: template.id_at], template.data[template.id_at + 16 :]
-    return b"".join(before + ids[16 * n : 16 * n + 16] + after for n in range(number))
+def posts(room: Room, number: int, run: int = 1) -> bytes:
+    """So many messages, `run` in each frame where the server has such frames."""
+    template = room.template(0, run)
+    return b"".join(template.fresh() for _ in range(number // template.messages))
 
 
 def count(room: Room, bodies: list[bytes], own: str = "") -> int:

@@ -124,16 +124,28 @@ class Server:
 
 @dataclass
 class Template:
-    """A message as a member posts it: where the bytes are that must differ each time, and the member's name."""
+    """What a member posts: how many messages, where the bytes are that must differ, and the member's name."""
 
     data: bytes
-    id_at: int | None
     name: bytes
+    messages: int = 1
+    id_at: int | None = None
+    id_step: int = 0
 
     def packed(self) -> bytes:
         """As benchmarks/load.c reads it."""
         id_at = 2**32 - 1 if self.id_at is None else self.id_at
-        return struct.pack("=III", len(self.data), id_at, len(self.name)) + self.data + self.name
+        head = struct.pack("=IIIII", len(self.data), self.messages, id_at, self.id_step, len(self.name))
+        return head + self.data + self.name
+
+    def fresh(self) -> bytes:
+        """The data with new bytes where it must differ."""
+        data = bytearray(self.data)
+        if self.id_at is not None:
+            for number in range(self.messages):
+                at = self.id_at + number * self.id_step
+                data[at : at + 16] = os.urandom(16)
+        return bytes(data)
 
 
 class Room:
@@ -143,11 +155,15 @@ class Room:
         self.server = server
         self.name = name
         self.epoch = b""
-        self.peers = [server.connect() for _ in range(members)]
+        self.peers: list[Peer] = []
         self.delivered_bytes = 0
         """The length of one delivered message, or 0 where that differs."""
+        for number in range(members):
+            self.peers.append(server.connect())
+            if server.is_relay:
+                self._enter_relay(number)
         if server.is_relay:
-            self._enter_relay()
+            self._catch_up()
         elif server.kind == SEED:
             self.delivered_bytes = len(SEALED) + PREFIX.size
         elif server.kind == "redis":
@@ -157,12 +173,15 @@ class Room:
         for peer in self.peers:
             peer.bytes_in = 0
 
-    def _enter_relay(self) -> None:
-        for number, peer in enumerate(self.peers):
-            peer.send(frame(Hello(VERSION, self.member(number))))
-            self._until(peer, Welcome)
-            peer.send(frame(Enter(f"#{self.name}")))
-            self.epoch = self._until(peer, SessionKey).epoch
+    def _enter_relay(self, number: int) -> None:
+        peer = self.peers[number]
+        peer.send(frame(Hello(VERSION, self.member(number))))
+        self._until(peer, Welcome)
+        peer.send(frame(Enter(f"#{self.name}")))
+        self.epoch = self._until(peer, SessionKey).epoch
+
+    def _catch_up(self) -> None:
+        """Read what those who came first have been told of the others."""
         for peer in self.peers[:-1]:
             while self._until(peer, SessionKey).epoch != self.epoch:
                 pass
@@ -196,18 +215,20 @@ class Room:
         """The name of a member."""
         return f"{self.name}-{number}"
 
-    def template(self, number: int = 0) -> Template:
-        """What a member posts."""
+    def template(self, number: int = 0, run: int = 1) -> Template:
+        """What a member posts; only ours has frames with a run of messages in them."""
         channel, name = self.name.encode(), self.member(number).encode()
         if self.server.is_relay:
-            data = frame(Post(f"#{self.name}", self.epoch, [(b"\xaa" * 16, SEALED)]))
-            return Template(data, data.index(b"\xaa" * 16), name)
+            mark = b"\xaa" * 16
+            data = frame(Post(f"#{self.name}", self.epoch, [(mark, SEALED)] * run))
+            at = data.index(mark)
+            return Template(data, name, run, at, data.index(mark, at + 16) - at if run > 1 else 0)
         if self.server.kind == SEED:
-            return Template(PREFIX.pack(len(SEALED)) + SEALED, None, name)
+            return Template(PREFIX.pack(len(SEALED)) + SEALED, name)
         if self.server.kind == "redis":
             text = b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n"
-            return Template(text % (len(channel), channel, len(SEALED), SEALED), None, name)
-        return Template(b"PUB %b %d\r\n%b\r\n" % (channel, len(SEALED), SEALED), None, name)
+            return Template(text % (len(channel), channel, len(SEALED), SEALED), name)
+        return Template(b"PUB %b %d\r\n%b\r\n" % (channel, len(SEALED), SEALED), name)
 
     def close(self) -> None:
         """Leave, all of them."""

@@ -4,8 +4,9 @@
  *   load busy   MEMBERS   SECONDS SIZE PEER...            (rooms of MEMBERS, one after another)
  *
  * Numbers are file descriptors. SIZE is the length of one delivered message where all are alike (0: parse
- * the relay's frames). On standard input, for each descriptor that sends: u32 length of its template, u32 offset
- * of the 16 bytes in it that must differ each time (2^32-1: none), u32 length of its own name, template, name.
+ * the relay's frames). On standard input, for each descriptor that sends: u32 length of its template, u32 messages
+ * in it, u32 offset of the first message's 16 bytes that must differ each time (2^32-1: none), u32 distance to those
+ * of the next message, u32 length of its own name, template, name.
  * Prints: deliveries, seconds.
  */
 #define _GNU_SOURCE
@@ -24,7 +25,7 @@ enum { ROOM_FOR = 1 << 20, MOST = 4096 };
 struct peer {
     int fd, room, has_template;
     uint64_t heard;
-    size_t size, have, template_len, id_at, name_len;
+    size_t have, template_len, messages, id_at, id_step, name_len;
     unsigned char *buffer, *template, *name;
 };
 
@@ -107,11 +108,11 @@ static void hear(struct peer *peer) {
 
 static void post(struct peer *peer, uint64_t messages) {
     size_t len = 0;
-    while (messages--) {
+    for (; messages >= peer->messages; messages -= peer->messages) {
         memcpy(out + len, peer->template, peer->template_len);
-        if (peer->id_at != UINT32_MAX) {
+        for (size_t i = 0; peer->id_at != UINT32_MAX && i < peer->messages; i++) {
             serial++;
-            memcpy(out + len + peer->id_at, &serial, sizeof serial);
+            memcpy(out + len + peer->id_at + i * peer->id_step, &serial, sizeof serial);
         }
         len += peer->template_len;
     }
@@ -127,15 +128,17 @@ static void read_whole(void *into, size_t size) {
 }
 
 static void read_template(struct peer *peer) {
-    uint32_t head[3];
+    uint32_t head[5];
     read_whole(head, sizeof head);
     peer->template_len = head[0];
-    peer->id_at = head[1];
-    peer->name_len = head[2];
-    peer->template = malloc(head[0]);
-    peer->name = malloc(head[2] + 1);
-    read_whole(peer->template, head[0]);
-    read_whole(peer->name, head[2]);
+    peer->messages = head[1];
+    peer->id_at = head[2];
+    peer->id_step = head[3];
+    peer->name_len = head[4];
+    peer->template = malloc(peer->template_len);
+    peer->name = malloc(peer->name_len + 1);
+    read_whole(peer->template, peer->template_len);
+    read_whole(peer->name, peer->name_len);
     peer->has_template = 1;
 }
 
@@ -174,6 +177,7 @@ int main(int argc, char **argv) {
             if (now() >= ended && least == sent) break;
             if (now() < ended && sent - least < amount) {
                 uint64_t more = amount - (sent - least);
+                more -= more % peers[0].messages;
                 post(&peers[0], more);
                 sent += more;
             }

@@ -114,7 +114,7 @@ def run_send(options: argparse.Namespace) -> int:
     text = options.text
     if text == "-":
         try:
-            text = sys.stdin.read().removesuffix("\n")
+            text = sys.stdin.buffer.read().decode().removesuffix("\n")
         except UnicodeDecodeError:
             print("securechat: the input is not UTF-8", file=sys.stderr)
             return Exit.BAD_DATA

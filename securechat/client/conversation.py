@@ -351,37 +351,35 @@ class Conversation:
     def _acknowledged(self, ack: wire.Ack) -> None:
         self._unanswered -= len(ack.items)
         room = self._rooms.get(ack.room)
-        if room is None:
-            return
-        for post_id, seq in ack.items:
-            pending = room.outbox.pop(post_id, None)
-            room.numbers.own(seq)
-            if pending is not None:
-                self._tell(Sent(room.name, seq, pending.text, pending.label))
+        if room is not None:
+            for post_id, seq in ack.items:
+                pending = room.outbox.pop(post_id, None)
+                room.numbers.own(seq)
+                if pending is not None:
+                    self._tell(Sent(room.name, seq, pending.text, pending.label))
         self._post_everywhere()
 
     def _declined(self, declined: wire.Declined) -> None:
         self._unanswered -= len(declined.ids)
         room = self._rooms.get(declined.room)
-        if room is None:
-            return
-        reason = REASONS[declined.code]
-        if not declined.ids:
-            if declined.code is Code.NOT_A_MEMBER:
-                return  # a second `Leave`; `Presence` has answered the first
-            if room.members is None:
-                self._tell(NotEntered(room.name, reason))
-                self._forget(room, reason)
-            else:
-                self._tell(Error(f"{room.name}: {reason}"))
-            return
-        if declined.code is not Code.STALE_EPOCH:
+        if room is not None and not declined.ids:
+            self._not_carried_out(room, declined.code)
+        elif room is not None and declined.code is not Code.STALE_EPOCH:
             for post_id in declined.ids:
                 pending = room.outbox.pop(post_id, None)
                 if pending is not None:
-                    self._tell(NotSent(room.name, reason, pending.text, pending.label))
+                    self._tell(NotSent(room.name, REASONS[declined.code], pending.text, pending.label))
         # A stale epoch needs no answer: its new key comes, or has come, and posts them again.
         self._post_everywhere()
+
+    def _not_carried_out(self, room: Room, code: Code) -> None:
+        if code is Code.NOT_A_MEMBER:
+            return  # a second `Leave`; `Presence` has answered the first
+        if room.members is None:
+            self._tell(NotEntered(room.name, REASONS[code]))
+            self._forget(room, REASONS[code])
+        else:
+            self._tell(Error(f"{room.name}: {REASONS[code]}"))
 
     def _post_everywhere(self) -> None:
         """Part of the window may be free, on which every room has waited."""

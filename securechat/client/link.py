@@ -124,6 +124,10 @@ class ClientProtocol(MessageProtocol):
         self._owner.failed(error)
         self.cut_off()
 
+    def refuse(self, code: Code) -> None:
+        """End a link on which a relay sent what none would: `Refused` is no client's word."""
+        self.drop(farewell(Code.FAILED))
+
     def message_received(self, message: Message) -> None:
         """Greeting, then Welcome or Refused, then everything else."""
         if isinstance(message, Refused | Goodbye):

@@ -29,7 +29,7 @@ from zope.interface import Interface, implementer
 from securechat.client import events
 from securechat.client.errors import ClientError, Exit
 from securechat.client.safe import safe_line, safe_name
-from securechat.e2e.body import TEXT_BYTES
+from securechat.e2e.body import TEXT_BYTES, BodyError, check_text
 
 LINE_BYTES: Final = 8 * TEXT_BYTES
 """The longest line of input, which leaves room for JSON's escapes."""
@@ -187,6 +187,11 @@ class Pipe(TwistedProtocol):
         except (UnicodeDecodeError, msgspec.MsgspecError) as wrong:
             self._bad_line("it is not UTF-8" if isinstance(wrong, UnicodeDecodeError) else str(wrong))
             return
+        try:
+            check_text(text)
+        except BodyError:
+            # The conversation tells why, as for everything that it cannot send; the line was wrong all the same.
+            self._status = Exit.BAD_DATA
         assert self._talk is not None
         if room.startswith("@") and "+" not in room:
             self._talk.direct(room[1:], text, label)

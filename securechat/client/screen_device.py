@@ -91,9 +91,9 @@ class _EventLoop:
         def read() -> None:
             try:
                 ready()
-            except Exception:
-                # The terminal is closed, and would be ready to say so for ever.
-                self._log.failure("reading the terminal failed")
+            except Exception as error:
+                # Mostly the terminal is closed, and would be ready to say so for ever.
+                self._log.info("the terminal cannot be read: {error!r}", error=error)
                 self._lost()
 
         self._readers[number] = reader = _Reader(self._reactor, number, read, self._lost)

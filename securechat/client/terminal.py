@@ -89,7 +89,7 @@ class Terminal:
             self._device = None
             raise
         # Whatever stops the reactor, the terminal does not stay as it is now.
-        self._trigger = self._reactor.addSystemEventTrigger("after", "shutdown", self._reactor_stopped)
+        self._trigger = self._reactor.addSystemEventTrigger("before", "shutdown", self._reactor_stops)
         self._draw_soon()
 
     def stop(self) -> None:
@@ -110,7 +110,7 @@ class Terminal:
         self.stop()
         return succeed(None)
 
-    def _reactor_stopped(self) -> None:
+    def _reactor_stops(self) -> None:
         # A trigger that runs cannot be removed any more.
         self._trigger = None
         self.stop()
@@ -137,8 +137,9 @@ class Terminal:
         self._draw_soon()
 
     def _terminal_lost(self) -> None:
-        self.stop()
-        self._quit()
+        if self._device is not None:
+            self.stop()
+            self._quit()
 
     def _other_key(self, key: str, columns: int, rows: int) -> None:
         """A key that the input has no use for."""

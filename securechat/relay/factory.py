@@ -112,7 +112,7 @@ class RelayFactory(Factory):
         self._strangers.pop(link, None)
         self._clients.pop(link, None)
         self._addresses.release(link.network)
-        self.closed[last_word or ""] += 1
+        self.closed[str(last_word or "")] += 1
         if not self.connections:
             waiting, self._emptied = self._emptied, []
             for each in waiting:

@@ -187,24 +187,25 @@ class Rooms:
             return Code.NOT_PERMITTED
         newcomers = [member]
         if pair is not None:
-            # The other one of a direct room need not ask: whoever is here hears that somebody wants to talk.
+            # The other one of a direct room need not ask: whoever is here hears that somebody wants to talk. Half of
+            # the rooms that one may be in stay for those that one asks for: strangers cannot fill them all.
             other = self._find(pair[0] if pair[1] == member.name else pair[1])
-            if other is not None and self._obstacle(other, name) is None:
+            if other is not None and self._obstacle(other, name, (self._max_rooms + 1) // 2) is None:
                 newcomers.append(other)
-        refusal = self._obstacle(member, name)
+        refusal = self._obstacle(member, name, self._max_rooms)
         if refusal is None:
             self._admit(name, newcomers)
         return refusal
 
-    def _obstacle(self, member: Member, name: str) -> Code | None:
-        """What keeps somebody out of a room, if they are not in it already."""
+    def _obstacle(self, member: Member, name: str, rooms: int) -> Code | None:
+        """What keeps somebody who may be in so many rooms out of one, if they are not in it already."""
         room = self._rooms.get(name)
         if room is not None:
             if member.name in room.members:
                 return None
             if len(room.members) >= ROOM_MEMBERS:
                 return Code.ROOM_FULL
-        return Code.TOO_MANY_ROOMS if len(self._rooms_of.get(member, ())) >= self._max_rooms else None
+        return Code.TOO_MANY_ROOMS if len(self._rooms_of.get(member, ())) >= rooms else None
 
     def _admit(self, name: str, asked: list[Member]) -> None:
         room = self._rooms.get(name)

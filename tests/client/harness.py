@@ -8,6 +8,7 @@ from hashlib import sha256
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.client.conversation import Conversation
 from securechat.client.events import Event, Message, NotSent, Sent
@@ -195,3 +196,19 @@ def sealed_bytes(room: str, sender: str, plaintext: bytes, epoch: int = 1) -> by
     keys.start(room, epoch_of(epoch), key_of(epoch))
     key, header, associated = keys.to_seal(room, sender)
     return header + aead.seal(key, associated, plaintext)
+
+
+class TalkCase(SynchronousTestCase):
+    """A case with alice, logged in."""
+
+    def setUp(self) -> None:
+        """Log in."""
+        self.talk = Talk()
+        self.talk.up()
+        self.conversation = self.talk.conversation
+        self.talk.forget()
+
+    def say(self, *texts: str, room: str = "#lobby") -> None:
+        """Say some things."""
+        for text in texts:
+            self.conversation.say(room, text)

@@ -1,5 +1,9 @@
 """The screen drawn in memory: what is shown, what is typed, and what other people's text cannot do."""
 
+import contextlib
+import os
+import pty
+import termios
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
@@ -634,6 +638,58 @@ class DrawTests(ScreenTestCase):
         self.terminal.stop()
         self.assertEqual(self.successResultOf(self.terminal.close()), None)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def start(self) -> tuple[int, int]:
+        """Start on a pseudo-terminal; the descriptors of its two sides."""
+        master, slave = pty.openpty()
+        files = open(slave), open(os.dup(slave), "w")  # noqa: SIM115
+
+        def close() -> None:
+            # A test may have closed the other side.
+            self.terminal.stop()
+            for each in files:
+                with contextlib.suppress(OSError):
+                    each.close()
+
+        self.addCleanup(close)
+        self.terminal.start(*files)
+        return master, slave
+
+    def test_one_frame_for_many_events(self) -> None:
+        """However much happens in one turn of the reactor, one frame is drawn, and the bell rings once."""
+        master, _ = self.start()
+        for number in range(100):
+            self.hear(f"message {number}")
+            self.hear(f"psst {number}", room="@alice+bob")
+        self.assertEqual(len(self.reactor.getDelayedCalls()), 1)
+        self.reactor.advance(0)
+        written = os.read(master, 65536)
+        self.assertEqual(written.count(b"\x1b[?25l"), 1)
+        self.assertEqual(written.count(b"\a"), 1)
+        self.assertIn(b"message 99", written)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        self.terminal.stop()
+        os.close(master)
+
+    def test_nothing_is_left_behind(self) -> None:
+        """After stopping no reader and no call is left, and what happens then is not drawn."""
+        master, slave = self.start()
+        self.assertNotEqual(self.reactor.getReaders(), [])
+        self.terminal.stop()
+        self.hear("later")
+        self.assertEqual((self.reactor.getReaders(), self.reactor.getDelayedCalls()), ([], []))
+        self.assertTrue(termios.tcgetattr(slave)[3] & termios.ECHO)
+        os.close(master)
+
+    def test_a_terminal_that_cannot_be_written(self) -> None:
+        """A terminal that is gone when a frame is drawn ends the chat, once."""
+        master, _ = self.start()
+        os.close(master)
+        self.reactor.advance(0)
+        self.hear("more")
+        self.reactor.advance(0)
+        self.assertEqual(self.quits, 1)
+        self.assertEqual((self.reactor.getReaders(), self.reactor.getDelayedCalls()), ([], []))
 
 
 @dataclass

@@ -133,7 +133,7 @@ class PtyTests(SynchronousTestCase):
         self.assertIn(b"\x1b[?2004l", last)
         self.assertIn(b"\x1b[?25h", last.split(LEAVE_ALTERNATE)[1])
         program.errors.seek(0)
-        self.assertEqual(program.errors.read(), b"")
+        self.assertEqual(program.errors.read().decode(), "")
 
     def test_type_a_line(self) -> None:
         """A window without a size is drawn as 80 by 24; what is typed is said, and Ctrl-D ends and restores."""
@@ -213,6 +213,8 @@ class PtyTests(SynchronousTestCase):
         os.close(program.master)
         program.slave = program.master = -1
         self.assertEqual(program.process.wait(WAIT_S), 0)
+        program.errors.seek(0)
+        self.assertEqual(program.errors.read(), b"")
 
     def test_no_color(self) -> None:
         """Without colour no colour is set, and the names are there all the same."""

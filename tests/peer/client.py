@@ -51,7 +51,7 @@ class UnreadableError(PeerError):
 
 
 def fits(value: Any, shape: Any) -> bool:
-    """Whether a value has the shape of a field; the comments at `FROM_RELAY` say what shapes there are."""
+    """Whether a value has the shape of a field; the comment at `FROM_RELAY` says which shapes there are."""
     match shape:
         case str():
             return type(value) is str and value == shape
@@ -80,8 +80,8 @@ REFUSED: Final = re.compile(
 DECLINED: Final = re.compile("bad-room|room-full|too-many-rooms|not-permitted|not-a-member|stale-epoch")
 GOODBYE: Final = re.compile("quit|shutdown|slow|silent|failed")
 
-# A string is itself, a pattern a string, a range an integer in it, a number bytes of that length, a tuple an array with exactly
-# these fields, a list an array of such items, a type itself.
+# A string is itself, a pattern a string, a range an integer in it, a number bytes of that length, a tuple an array
+# with exactly these fields, a list an array of such items, a type itself.
 FROM_RELAY: Final = (
     ("Greeting", COUNT, 32, re.compile(r"(?s).{0,1000}")),
     ("Welcome", NAME, (COUNT, COUNT, COUNT)),

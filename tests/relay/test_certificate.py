@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import ssl
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from stat import S_IMODE
@@ -167,7 +167,7 @@ class TLSTests(SynchronousTestCase):
             else:
                 return peer.version()
             server.bio_write(outgoing.read())
-            with suppress(SSL.Error):
+            with contextlib.suppress(SSL.Error):
                 server.do_handshake()
             try:
                 incoming.write(server.bio_read(1 << 16))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any, Final
 
 from hypothesis import settings
@@ -178,7 +179,9 @@ class RoomsMachine(RuleBasedStateMachine):
         self.carry_out()
         for name, client in self.clients.items():
             told, answered = self.events(client, name)
-            assert told == self.model.told.get(name, []), (name, told, self.model.told.get(name))
+            model = self.model.told.get(name, [])
+            told = self.number_keys(told, model)
+            assert told == model, (name, told, model)
             expected = sorted(self.model.answered.get(name, []), key=repr)
             assert sorted(answered, key=repr) == expected, (name, answered, expected)
         self.model.told, self.model.answered, self.turn = {}, {}, []
@@ -218,7 +221,7 @@ class RoomsMachine(RuleBasedStateMachine):
                 case Roster(room, members, last_seq):
                     told.append(("roster", room, tuple(members), last_seq))
                 case SessionKey(room):
-                    told.append(("key", room, self.number_of(message)))
+                    told.append(("key", room, message))
                 case Delivery(room, first_seq, items):
                     for seq, (sender, _, text) in enumerate(items, first_seq):
                         if sender != name:
@@ -235,23 +238,22 @@ class RoomsMachine(RuleBasedStateMachine):
         """A message that nobody should get here, but for the welcome of who came back."""
         assert type(message).__name__ in ("Greeting", "Welcome"), message
 
-    def number_of(self, key: SessionKey) -> int:
-        """The model's number of an epoch: a key that was not seen before stands for a new one of its room."""
-        for number, each in self.known.items():
-            if each == key:
-                return number
-            assert each.epoch != key.epoch
-            assert each.key != key.key
-        started = [
-            room_key[2]
-            for events in self.model.told.values()
-            for room_key in events
-            if room_key[0] == "key" and room_key[1] == key.room and room_key[2] not in self.known
-        ]
-        assert started, "a key that the model knows nothing of"
-        new: int = min(started)
-        self.known[new] = key
-        return new
+    def number_keys(self, told: list[Event], expected: list[Event]) -> list[Event]:
+        """The events with the model's number for each key: one that is new stands where a new one is expected."""
+        numbered = []
+        for event, model in zip_longest(told, expected, fillvalue=()):
+            if event and event[0] == "key" and model and model[0] == "key":
+                number, key = model[2], event[2]
+                if number not in self.known:
+                    for each in self.known.values():
+                        assert each.key != key.key, "one key for two epochs"
+                        assert each.epoch != key.epoch, "one epoch with two keys"
+                    self.known[number] = key
+                assert self.known[number] == key, "members of one epoch got different keys"
+                event = ("key", event[1], number)
+            if event:
+                numbered.append(event)
+        return numbered
 
     @invariant()
     def nobody_is_dropped(self) -> None:

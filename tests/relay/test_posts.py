@@ -95,6 +95,7 @@ class DeliveryTests(RelayCase):
         alice.post("#tea", *sent[RUN_ITEMS:])
         heard = of(Delivery, bob.hears())
         self.assertEqual([(1, RUN_ITEMS), (RUN_ITEMS + 1, 1)], [(d.first_seq, len(d.items)) for d in heard])
+        self.assertEqual([RUN_ITEMS, 1], [len(ack.items) for ack in of(Ack, alice.hears())])
 
     def test_longest_names_fit(self) -> None:
         """Frames filled to the last byte by the longest names of people and room stay within 64 KiB."""

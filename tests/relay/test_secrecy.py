@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from twisted.internet.interfaces import IAddress
-from twisted.logger import LogLevel, eventAsText, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, globalLogPublisher
+from zope.interface import implementer
 
 from securechat.relay.limits import RelayLimits
 from securechat.wire.codes import Code
@@ -22,7 +21,8 @@ class SecrecyTests(RelayCase):
         self.logged: list[str] = []
         self.events = 0
 
-        def observe(event: dict[str, Any]) -> None:
+        @implementer(ILogObserver)
+        def observe(event: LogEvent) -> None:
             if event.get("log_level", LogLevel.info) >= LogLevel.info:
                 self.events += 1
                 self.logged.append(eventAsText(event, includeTraceback=True) + repr(event.get("log_failure")))

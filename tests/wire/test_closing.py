@@ -88,6 +88,12 @@ class DropTests(LinkCase):
         self.assertTrue(self.transport.lost)
         self.assertEqual((b"", []), (self.transport.value(), self.link.received))
 
+    def test_cut_off_by_a_handler(self) -> None:
+        """Where a handler cuts the link off the frames behind it in the same chunk are not handled."""
+        self.link.react = lambda message: self.link.cut_off()
+        self.link.dataReceived(frame(ROOMS[0]) + frame(ROOMS[1]))
+        self.assertEqual(ROOMS[:1], self.link.received)
+
     def test_while_paused(self) -> None:
         """A paused link that is dropped reads on, so as to see the peer leave, and handles none of it."""
         self.link.react = lambda message: self.link.pause_reading(10)

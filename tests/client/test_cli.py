@@ -1,0 +1,233 @@
+"""The commands as people and scripts run them: real programs, real pipes, a real relay."""
+
+import subprocess
+import sys
+from pathlib import Path
+from signal import SIGHUP, SIGINT, SIGTERM, Signals
+
+from securechat.client.cli import CLOSE_S
+from securechat.client.errors import EXIT_HELP, Exit
+from securechat.e2e.body import TEXT_BYTES
+from tests.client.programs import LONG_S, ProgramCase, environment
+
+
+class TalkingTests(ProgramCase):
+    """Programs that talk to each other."""
+
+    relay_options = ("--post-rate", "0", "--byte-rate", "0")
+
+    def test_json_both_ways(self) -> None:
+        """Two chats in pipes with --json hear each other, ids come back, and both end well with their input."""
+        bob = self.client("chat", "bob", "--json")
+        bob.event("entered", room="#lobby")
+        alice = self.client("chat", "alice", "--json")
+        alice.event("entered", room="#lobby")
+        bob.event("joined", name="alice")
+        alice.writes({"text": "hello\n\x1b[31mbob", "id": "a-1"})
+        self.assertEqual(alice.event("sent")["id"], "a-1")
+        heard = bob.event("message", sender="alice", room="#lobby")
+        self.assertEqual(heard["text"], "hello\n\x1b[31mbob")
+        bob.writes({"text": "psst", "room": "@alice", "id": "b-1"})
+        self.assertEqual(alice.event("message", sender="bob")["room"], "@alice+bob")
+        self.assertEqual(bob.event("sent")["id"], "b-1")
+        for program in (alice, bob):
+            program.ends_input()
+            self.assertEqual((program.ends(), program.stderr), (0, ""))
+
+    def test_plain_lines(self) -> None:
+        """Lines come out as lines, also the last one without its end, and `listen --count` ends by itself."""
+        listener = self.client("listen", "bob", "#room", "--count", "3", "-v")
+        listener.says("you are in #room")
+        status, lines, stderr = self.runs(
+            "chat", "alice", "--room", "#room", input="one\r\n\n  two  \nthr\x1bée".encode()
+        )
+        self.assertEqual((status, lines, stderr), (0, [], ""))
+        self.assertEqual(listener.rest(), ["alice: one", "alice:   two  ", "alice: thr\N{REPLACEMENT CHARACTER}ée"])
+        self.assertEqual(listener.ends(), 0)
+
+    def test_send(self) -> None:
+        """`send` takes its text as argument or from its input, to a room or to one person."""
+        listener = self.client("listen", "bob", "#room", "--json")
+        listener.event("entered")
+        self.assertEqual(self.runs("send", "alice", "#room", "from the argument"), (0, [], ""))
+        self.assertEqual(listener.event("message")["text"], "from the argument")
+        self.assertEqual(self.runs("send", "alice", "#room", "-", input=b"from\nthe input\n")[0], 0)
+        self.assertEqual(listener.event("message")["text"], "from\nthe input")
+        self.assertEqual(self.runs("send", "alice", "@bob", "alone")[0], 0)
+        self.assertEqual(listener.event("message")["room"], "@alice+bob")
+        status, lines, _ = self.runs("send", "alice", "#room", "x", "--json")
+        self.assertEqual(status, 0)
+        self.assertIn('"type":"sent"', lines[-1])
+        listener.signals(SIGTERM)
+
+    def test_input_from_a_file(self) -> None:
+        """A regular file is an input like a pipe, to its last byte."""
+        path = Path(self.mktemp())
+        path.write_text("".join(f"line {n}\n" for n in range(100)) + "the end")
+        listener = self.client("listen", "bob", "#room", "--json")
+        listener.event("entered")
+        with path.open("rb") as file:
+            alice = self.client("chat", "alice", "--room", "#room", stdin=file.fileno())
+        self.assertEqual((alice.ends(), alice.stderr), (0, ""))
+        texts = [listener.event("message")["text"] for _ in range(101)]
+        self.assertEqual(texts, [*(f"line {n}" for n in range(100)), "the end"])
+        listener.signals(SIGTERM)
+
+    def test_no_input(self) -> None:
+        """/dev/null is an input of nothing: the client logs in, enters, and ends well."""
+        self.assertEqual(self.runs("chat", "alice"), (0, [], ""))
+
+    def test_many_lines(self) -> None:
+        """Many more lines than the window and the waiting room hold are all acknowledged, in order."""
+        listener = self.client("listen", "bob", "#room", "--json")
+        listener.event("entered")
+        alice = self.client("chat", "alice", "--room", "#room")
+        alice.writes(*(str(n) for n in range(5_000)))
+        alice.ends_input()
+        self.assertEqual(alice.ends(), 0)
+        self.assertEqual([listener.event("message")["text"] for _ in range(5_000)], [str(n) for n in range(5_000)])
+        listener.signals(SIGTERM)
+
+
+class StatusTests(ProgramCase):
+    """Each exit status that the help documents, with one line that says what to do."""
+
+    relay_options = ("--post-rate", "0", "--byte-rate", "0")
+
+    def test_documented(self) -> None:
+        """The help of every command lists all statuses."""
+        for command in ("chat", "send", "listen"):
+            found = subprocess.run(
+                [sys.executable, "-m", "securechat", command, "--help"], capture_output=True, check=True, text=True
+            )
+            self.assertIn(EXIT_HELP, found.stdout)
+        for status in Exit:
+            self.assertRegex(EXIT_HELP, rf"(?m)^  {int(status)} ")
+
+    def test_failed(self) -> None:
+        """1: what was said could not be sent."""
+        self.assert_fails(1, "send", "alice", "@nobody", "hi", says="nobody is not here")
+        self.assert_fails(1, "send", "alice", "@alice", "hi", says="your own name")
+
+    def test_usage(self) -> None:
+        """2: names, rooms and addresses that are none, and TLS left out for another machine."""
+        self.assert_fails(2, "chat", "Alice", says="a name is")
+        self.assert_fails(2, "chat", "x" * 33, says="at most 32")
+        self.assert_fails(2, "send", "alice", "lobby", "hi", says="a room is")
+        self.assert_fails(2, "listen", "alice", "@", says="a room is")
+        self.assert_fails(2, "chat", "alice", "--relay", "http://here", says="--relay: an address begins")
+        self.assert_fails(2, "chat", "alice", "--relay", "a\x1bb", says="--relay: ")
+        self.assert_fails(
+            2, "chat", "alice", "--relay", "securechat+tcp://192.0.2.1:1", says="--insecure-plaintext"
+        )
+        status, _, stderr = self.runs("listen", "alice", "#a", "--count", "0")
+        self.assertEqual(status, 2)
+        self.assertIn("--count", stderr)
+
+    def test_bad_data(self) -> None:
+        """65: lines that could not be sent; the others were."""
+        long = b"x" * (TEXT_BYTES + 1)
+        status, _, stderr = self.runs("chat", "alice", input=b"fine\n\xff\n" + long + b"\n")
+        self.assertEqual((status, len(stderr.splitlines())), (65, 2))
+        status, lines, _ = self.runs("chat", "alice", "--json", input=b'{"text": "fine"}\nnot json\n')
+        self.assertEqual(status, 65)
+        self.assertEqual(len([line for line in lines if '"sent"' in line]), 1)
+        self.assertEqual(len([line for line in lines if '"error"' in line]), 1)
+        self.assert_fails(65, "send", "alice", "#a", "x" * (TEXT_BYTES + 1), says="at most")
+        self.assert_fails(65, "send", "alice", "#a", "", says="nothing to send")
+        self.assert_fails(65, "send", "alice", "#a", "-", says="not UTF-8", input=b"\xff")
+
+    def test_unreachable(self) -> None:
+        """69: nothing listens there, or there is no such host or socket."""
+        relay = self.start_relay()
+        address = relay.address
+        relay.clean_up()
+        self.assert_fails(69, "chat", "alice", "--relay", address, says="nothing listens")
+        self.assert_fails(
+            69, "listen", "a", "#a", "--relay", "securechat+unix:///no/such", says="there is no socket"
+        )
+        self.assert_fails(69, "chat", "alice", "--relay", "no-such-host.invalid", says="no host called")
+        plain = f"securechat+tcp://127.0.0.1:{self.plain_server()}"
+        self.assert_fails(69, "chat", "alice", "--relay", plain, says="is no securechat relay")
+
+    def plain_server(self) -> int:
+        """A server of something else; its port."""
+        code = (
+            "import socket\n"
+            "s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True)\n"
+            "c = s.accept()[0]; c.sendall(b'220 mail.example ESMTP\\r\\n'); c.recv(1000)"
+        )
+        server = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+        assert server.stdout is not None
+        self.addCleanup(server.stdout.close)
+        self.addCleanup(server.wait)
+        self.addCleanup(server.kill)
+        return int(server.stdout.readline())
+
+    def test_protocol(self) -> None:
+        """76: another key than before, or than the address says; and a memory of keys that is damaged."""
+        address, _, _ = self.relay.address.partition("/#")
+        self.assert_fails(76, "chat", "alice", "--relay", f"{address}/#{'0' * 64}", says="than the address says")
+        self.home.mkdir()
+        known = self.home / "known_relays"
+        known.write_text(f"127.0.0.1:{self.relay.port} {'0' * 64}\n")
+        self.assert_fails(76, "chat", "alice", "--relay", address, says="than when you first met it")
+        self.assertEqual(self.runs("chat", "alice")[0], 0)
+        self.assertEqual(self.runs("chat", "alice", "--relay", address)[0], 0)
+        known.write_text("damaged\n")
+        self.assert_fails(76, "chat", "alice", "--relay", address, says="line 1")
+
+    def test_not_permitted(self) -> None:
+        """77: somebody has the name."""
+        first = self.client("listen", "alice", "#a", "--json")
+        first.event("entered")
+        self.assert_fails(77, "listen", "alice", "#a", says="somebody is using this name")
+        first.signals(SIGTERM)
+
+    def test_signals(self) -> None:
+        """130: Ctrl-C; SIGTERM and the end of a session too. Nothing is said."""
+        for number in (SIGINT, SIGTERM, SIGHUP):
+            self.assertEqual(self.stopped_by(number), (130, ""))
+
+    def stopped_by(self, number: Signals) -> tuple[int, str]:
+        """Start a client and stop it by a signal: status and stderr."""
+        program = self.client("listen", "alice", "#a", "--json")
+        program.event("entered")
+        program.signals(number)
+        return program.ends(), program.stderr
+
+    def test_broken_pipe(self) -> None:
+        """141: nobody reads the output any more, though stderr goes there too."""
+        for stderr in (subprocess.PIPE, subprocess.STDOUT):
+            command = [sys.executable, "-m", "securechat", "listen", "alice", "#a", "--json"]
+            env = environment(self.home, SECURECHAT_RELAY=self.relay.address)
+            process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=stderr)
+            self.addCleanup(process.wait)
+            self.addCleanup(process.kill)
+            assert process.stdout is not None
+            process.stdout.readline()
+            process.stdout.close()
+            self.assertEqual(self.runs("send", "bob", "#a", "hello")[0], 0)
+            self.assertEqual(self.runs("send", "bob", "#a", "hello")[0], 0)
+            self.assertEqual(process.wait(LONG_S), 141)
+            if process.stderr is not None:
+                self.assertEqual(process.stderr.read(), b"")
+                process.stderr.close()
+
+    def test_output_that_is_not_read(self) -> None:
+        """A client whose output nobody takes still ends when it is told to."""
+        command = [sys.executable, "-m", "securechat", "listen", "alice", "#a", "--json"]
+        env = environment(self.home, SECURECHAT_RELAY=self.relay.address)
+        process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        assert process.stdout is not None
+        self.addCleanup(process.stdout.close)
+        while b"entered" not in process.stdout.readline():
+            pass
+        bob = self.client("chat", "bob", "--room", "#a")
+        bob.writes(*["x" * 16_000] * 40)
+        bob.ends_input()
+        self.assertEqual(bob.ends(), 0)
+        process.send_signal(SIGINT)
+        self.assertEqual(process.wait(LONG_S + CLOSE_S), 130)
