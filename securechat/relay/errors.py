@@ -1,5 +1,18 @@
-"""The root of what this package raises."""
+"""The root of what this package raises, and how a relay that cannot start says so."""
+
+import sys
+from typing import NoReturn
 
 
 class RelayError(Exception):
     """The relay cannot start or go on; the message is one line for its operator."""
+
+
+def fail(error: RelayError) -> NoReturn:
+    """End the program with one line on the console and status 1.
+
+    twistd prints a traceback for any other exception, and has redirected `sys.stderr` into its log by the time
+    that a listener fails.
+    """
+    sys.stderr = sys.__stderr__
+    raise SystemExit(f"securechat: {error}")

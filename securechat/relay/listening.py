@@ -17,12 +17,14 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
     IAddress,
     IListeningPort,
+    IProtocol,
     IProtocolFactory,
     IReactorCore,
     IStreamServerEndpoint,
 )
 from twisted.internet.ssl import CertificateOptions
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from zope.interface import implementer
 
 from securechat.relay.errors import RelayError
 from securechat.relay.factory import RelayFactory
@@ -39,6 +41,24 @@ class TLSFactory(TLSMemoryBIOFactory):
     protocol = TLSMemoryBIOProtocol
 
 
+@implementer(IProtocolFactory)
+class Uncounted:
+    """Connections by way of a proxy: all come from its address, so that counting by address is left to it."""
+
+    def __init__(self, factory: RelayFactory) -> None:
+        self._factory = factory
+
+    def buildProtocol(self, addr: IAddress | None) -> IProtocol:
+        """A protocol for a connection from nowhere in particular."""
+        return self._factory.buildProtocol(None)
+
+    def doStart(self) -> None:
+        """Nothing to begin."""
+
+    def doStop(self) -> None:
+        """Nothing to end."""
+
+
 @dataclass(frozen=True, slots=True)
 class Protection:
     """How listeners are protected: by `tls`, or by nothing, and then `anywhere` or on this machine alone."""
@@ -50,24 +70,27 @@ class Protection:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """An endpoint that the relay will listen on; `tls` says who puts TLS around it."""
+    """An endpoint that the relay will listen on: whether we put TLS around it, whether it brings its own."""
 
     description: str
     endpoint: IStreamServerEndpoint
     wrap: bool
     own_tls: bool
+    by_proxy: bool
 
     def factory(self, factory: RelayFactory, protection: Protection) -> IProtocolFactory:
         """What to give to the endpoint."""
+        counted: IProtocolFactory = Uncounted(factory) if self.by_proxy else factory
         if not self.wrap or protection.tls is None:
-            return factory
-        return TLSFactory(protection.tls, False, factory)
+            return counted
+        return TLSFactory(protection.tls, False, counted)
 
 
 def listener(reactor: IReactorCore, description: str) -> Listener:
     """Understand an endpoint string. Raises `RelayError`."""
     words = description.split(":")
-    kind = words[1] if words[0] == "haproxy" and len(words) > 1 else words[0]
+    by_proxy = words[0] == "haproxy" and len(words) > 1
+    kind = words[1] if by_proxy else words[0]
     try:
         endpoint = serverFromString(reactor, description)
     except Exception as wrong:
@@ -75,7 +98,7 @@ def listener(reactor: IReactorCore, description: str) -> Listener:
         raise RelayError(f"--listen {description}: {_one_line(wrong)}") from wrong
     own_tls = kind in _OWN_TLS
     local = kind == "unix" or (kind == "systemd" and "domain=UNIX" in words)
-    return Listener(description, endpoint, not own_tls and not local, own_tls)
+    return Listener(description, endpoint, not own_tls and not local, own_tls, by_proxy)
 
 
 def check_protection(listener: Listener, host: IAddress, protection: Protection) -> None:

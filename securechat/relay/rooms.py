@@ -110,7 +110,10 @@ class Rooms:
         self._rooms: dict[str, Room] = {}
         self._rooms_of: dict[Member, set[str]] = {}
         self._queue: deque[_Change | _Posts] = deque()
+        self._due = False
+        """Whether `_carry_out` comes at the end of this turn."""
         self._keeping = False
+        """Whether the log has a batch that it has not kept yet."""
         self._changed: dict[str, Room] = {}
         self.posts = 0
         self.deliveries = 0
@@ -143,27 +146,33 @@ class Rooms:
             self._ask(_Posts(member, post.room, post.epoch, post.items))
 
     def _ask(self, request: _Change | _Posts) -> None:
-        if not self._queue and not self._keeping:
-            self._at_end_of_turn(self._carry_out)
         self._queue.append(request)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if self._queue and not self._due and not self._keeping:
+            self._due = True
+            self._at_end_of_turn(self._carry_out)
 
     def _carry_out(self) -> None:
-        if self._keeping:
-            return
+        self._due = False
         batch: list[_Posts] = []
-        while self._queue:
-            request = self._queue[0]
-            if isinstance(request, _Posts):
-                batch.append(request)
-            elif batch:
-                # What was posted before is kept first, under the epoch that it was sealed for.
-                break
-            else:
-                self._change(request)
-            self._queue.popleft()
-        self._start_epochs()
-        if batch:
-            self._keep(batch)
+        try:
+            while self._queue:
+                if batch and isinstance(self._queue[0], _Change):
+                    # What was posted before is kept first, under the epoch that it was sealed for.
+                    break
+                # Taken out first: a request that fails is not tried again for ever.
+                request = self._queue.popleft()
+                if isinstance(request, _Posts):
+                    batch.append(request)
+                else:
+                    self._change(request)
+        finally:
+            self._start_epochs()
+            if batch:
+                self._keep(batch)
+            self._go_on()
 
     # Members.
 
@@ -187,8 +196,8 @@ class Rooms:
             return Code.NOT_PERMITTED
         newcomers = [member]
         if pair is not None:
-            # The other one of a direct room need not ask: whoever is here hears that somebody wants to talk. Half of
-            # the rooms that one may be in stay for those that one asks for: strangers cannot fill them all.
+            # The other one of a direct room need not ask: whoever is here hears that somebody wants to talk.
+            # Half of the rooms that one may be in stay for those that one asks for: strangers cannot fill them.
             other = self._find(pair[0] if pair[1] == member.name else pair[1])
             if other is not None and self._obstacle(other, name, (self._max_rooms + 1) // 2) is None:
                 newcomers.append(other)
@@ -263,7 +272,20 @@ class Rooms:
     def _keep(self, batch: list[_Posts]) -> None:
         runs = [Run(posts.room, posts.member.name, posts.items, self._refusal(posts)) for posts in batch]
         self._keeping = True
-        self._log.append(runs, lambda outcomes: self._kept(batch, runs, outcomes))
+        try:
+            self._log.append(runs, lambda outcomes: self._kept(batch, runs, outcomes))
+        except Exception:
+            if self._keeping:
+                self._not_kept(batch)
+            raise
+
+    def _not_kept(self, batch: list[_Posts]) -> None:
+        """The log has failed: whoever posted hears that it was in vain, and the relay goes on."""
+        self._keeping = False
+        for posts in batch:
+            ids = [post_id for post_id, _ in posts.items]
+            posts.member.put(frame(Declined(posts.room, ids, Code.FAILED)))
+            posts.member.answered(len(ids))
 
     def _refusal(self, posts: _Posts) -> Code | None:
         room = self._rooms.get(posts.room)
@@ -286,8 +308,7 @@ class Rooms:
         for name, telling in told.items():
             if telling.count:
                 self._tell(self._rooms[name], telling)
-        if self._queue:
-            self._at_end_of_turn(self._carry_out)
+        self._go_on()
 
     def _answer(self, member: Member, run: Run, results: list[Outcome]) -> None:
         acked = [(post_id, seq) for (post_id, _), (seq, _) in zip(run.items, results, strict=True) if seq]

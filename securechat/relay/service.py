@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IListeningPort, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from securechat.relay.errors import RelayError
+from securechat.relay.errors import RelayError, fail
 from securechat.relay.factory import RelayFactory
 from securechat.relay.listening import (
     Listener,
@@ -54,8 +54,7 @@ class RelayService(Service):
             listening.addCallback(self._listens, listener)
             listening.addErrback(self._cannot_listen, listener, failed)
             if failed:
-                # twistd prints a traceback for any other exception.
-                raise SystemExit(f"securechat: {failed[0]}")
+                fail(failed[0])
 
     def _listens(self, port: IListeningPort, listener: Listener) -> None:
         self._ports.append(port)

@@ -170,7 +170,7 @@ def makeService(options: Options) -> IService:
     """Build the relay. Ends the program with one line where the options or the machine do not allow it."""
     from twisted.internet import reactor as the_reactor
 
-    from securechat.relay.errors import RelayError
+    from securechat.relay.errors import RelayError, fail
 
     reactor: Any = the_reactor
     # The wall clock can be set back or forward; timers then fire late or all at once (RELIABILITY.md §4).
@@ -179,4 +179,4 @@ def makeService(options: Options) -> IService:
     try:
         return build_relay(reactor, options)[0]
     except RelayError as wrong:
-        raise SystemExit(f"securechat: {wrong}") from None
+        fail(wrong)

@@ -16,6 +16,7 @@ from twisted.protocols.basic import Int32StringReceiver
 from twisted.python.failure import Failure
 
 from securechat.wire.codes import REASONS, Code
+from securechat.wire.errors import kind_and_place
 from securechat.wire.messages import FRAME_BYTES, Goodbye, Message, Ping, Pong, Refused
 from securechat.wire.outbox import LinkTransport, Outbox, Turn
 
@@ -289,9 +290,9 @@ class MessageProtocol(Int32StringReceiver):
                 self.pinged()
             else:
                 self.message_received(message)
-        except Exception:
+        except Exception as error:
             # Our own mistake: an exception out of here would log the peer's address (trap 8).
-            self.log.failure("handling a message failed")
+            self.log.error("handling a message failed: {error}", error=kind_and_place(error))
             self.drop(farewell(Code.FAILED))
 
     def pinged(self) -> None:

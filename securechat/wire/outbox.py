@@ -17,6 +17,8 @@ from twisted.internet.tcp import Connection
 from twisted.logger import Logger
 from zope.interface import Interface, implementer
 
+from securechat.wire.errors import kind_and_place
+
 
 class Turn:
     """Calls to make at the end of this turn of the reactor, in the order in which they were asked for."""
@@ -38,8 +40,8 @@ class Turn:
         for call in self._calls:
             try:
                 call()
-            except Exception:
-                self._log.failure("a call at the end of a turn failed")
+            except Exception as error:
+                self._log.error("a call at the end of a turn failed: {error}", error=kind_and_place(error))
         self._calls = []
 
 

@@ -71,7 +71,7 @@ class LoginTests(LinkCase):
             self.setUp()
             self.open()
             self.hears(*first)
-            self.assertEqual(self.said()[-1], Refused(Code.OUT_OF_ORDER, REASONS[Code.OUT_OF_ORDER]))
+            self.assertEqual(self.said()[-1], Goodbye(Code.FAILED, REASONS[Code.FAILED]))
             self.transport.lose()
             self.assertEqual(self.error().status, Exit.UNREACHABLE)
             self.assertIn("no securechat relay", str(self.error()))
@@ -82,7 +82,7 @@ class LoginTests(LinkCase):
             self.setUp()
             self.log_in()
             self.hears(again)
-            self.assertEqual(self.said(), [Refused(Code.OUT_OF_ORDER, REASONS[Code.OUT_OF_ORDER])])
+            self.assertEqual(self.said(), [Goodbye(Code.FAILED, REASONS[Code.FAILED])])
             self.transport.lose()
             self.assertEqual((len(self.listener.downs), self.errors), (1, []))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from securechat.relay.limits import RelayLimits
 from securechat.wire.codes import Code
-from securechat.wire.messages import Ack, Delivery, Enter, Leave, Post, Presence, Roster, SessionKey
+from securechat.wire.messages import Ack, Declined, Delivery, Enter, Leave, Post, Presence, Roster, SessionKey
 from tests.relay.harness import Client, LaterLog, RelayCase, acked, declined, of, only, post_id, texts
 
 
@@ -146,3 +146,31 @@ class LaterLogTests(RelayCase):
             self.assertEqual(set(range(1, 13)), seqs | set(heard))
             self.assertEqual([b"%d" % n for n in range(12) if n % 3 != place],
                              [text for seq, text in sorted(heard.items()) if seq not in seqs])  # fmt: skip
+
+
+class BrokenLogTests(RelayCase):
+    """A log that fails, once."""
+
+    def test_declined_and_on_it_goes(self) -> None:
+        """What could not be kept is declined, and the relay answers what comes next."""
+        log = LaterLog()
+        here = self.relay(RelayLimits(window=2), log)
+        alice, bob = here.room("#tea", "alice", "bob")
+        works = log.append
+
+        def fails(runs: object, kept: object) -> None:
+            raise OSError("no space left")
+
+        self.patch(log, "append", fails)
+        alice.post("#tea", b"lost", ids=[post_id(1)])
+        alice.post("#tea", b"lost too", ids=[post_id(2)])
+        (answer,) = of(Declined, alice.hears())
+        self.assertEqual((Code.FAILED, [post_id(1), post_id(2)]), (answer.code, answer.ids))
+        self.assertEqual([], texts(bob.hears()))
+        self.patch(log, "append", works)
+        alice.post("#tea", b"kept", ids=[post_id(3)])
+        alice.post("#tea", b"kept too", ids=[post_id(4)])
+        here.turn()
+        log.keep()
+        self.assertEqual([b"kept", b"kept too"], texts(bob.hears()))
+        self.assertEqual([Presence], [type(each) for each in bob.does(Leave("#tea"))])

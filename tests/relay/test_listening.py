@@ -112,6 +112,15 @@ class EndpointTests(SynchronousTestCase):
         self.patch_systemd()
         self.assertFalse(self.check("systemd:domain=UNIX:index=0", NOWHERE, self.tls))
 
+    def test_proxy_is_not_counted(self) -> None:
+        """Behind a proxy every connection has its address, so none is refused for having too many."""
+        factory = RelayFactory(Clock(), lambda: 0, MemoryLog(), RelayLimits(per_address=1))
+        for description, refused in (("haproxy:tcp:0", 0), ("tcp:0", 2)):
+            counted = listener(self.reactor, description).factory(factory, PLAIN)
+            for _ in range(3):
+                counted.buildProtocol(NOWHERE)
+            self.assertEqual(refused, factory.refused_addresses, description)
+
     def test_bad_strings(self) -> None:
         """What is no endpoint is an error of one line that names it."""
         for description in ["", "nonsense", "tcp", "tcp:port", "udp:1", "ssl:0:privateKey=/nowhere", "haproxy",

@@ -14,6 +14,7 @@ from securechat.wire.messages import (
     Roster,
     SessionKey,
 )
+from securechat.wire.names import direct_room
 from tests.relay.harness import RelayCase, acked, declined, members, of, only
 
 
@@ -71,6 +72,18 @@ class MembershipTests(RelayCase):
         (alice,) = self.relay().login("alice")
         for room in ("##", "#Tea", "tea", "@alice", "@bob+alice", "@alice+alice", "@alice+bob+carol", "#\x1b["):
             self.assertEqual([Code.BAD_ROOM], declined(alice.does(Enter(room))), room)
+
+    def test_strangers_fill_half(self) -> None:
+        """Direct rooms that others open take at most half of somebody's rooms; the rest stays for their own."""
+        here = self.relay(RelayLimits(rooms=4))
+        (bob,) = here.login("bob")
+        for number in range(4):
+            (stranger,) = here.login(f"stranger{number}")
+            fetched = members(stranger.does(Enter(direct_room("bob", f"stranger{number}"))))
+            self.assertEqual(number < 2, "bob" in fetched, number)
+        for room in ("#one", "#two"):
+            bob.enter(room)
+        self.assertEqual([Code.TOO_MANY_ROOMS], declined(bob.does(Enter("#three"))))
 
     def test_too_many_rooms(self) -> None:
         """At the limit another room is declined; one's own may be entered again, and one left makes room."""

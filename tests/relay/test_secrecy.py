@@ -51,7 +51,7 @@ class SecrecyTests(RelayCase):
         carol.send(*[Leave("#geheim")] * 300)
 
         def fail(member: object, post: Message) -> None:
-            raise RuntimeError
+            raise RuntimeError(f"{member} {post}")
 
         self.patch(relay.factory.rooms, "post", fail)
         alice.post("#geheim", b"sealed-words")
@@ -60,7 +60,6 @@ class SecrecyTests(RelayCase):
             [each.code() for each in (alice, bob, carol, stranger, bad, garbled)],
         )
         relay.factory.say_goodbye()
-        self.assertEqual(1, len(self.flushLoggedErrors(RuntimeError)))
         self.assertGreater(self.events, 0)
         text = "\n".join(self.logged)
         peers: list[IAddress] = [each.transport.getPeer() for each in relay.connections]
