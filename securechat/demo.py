@@ -182,9 +182,7 @@ async def _talk(reactor: Any, worker: CryptoWorker, directory: Path, address: Ad
         _check(keys[0].bytes == keys[1].bytes == 32, "the session key has 32 bytes")
         _check(keys[0].fingerprint == keys[1].fingerprint, "both have the same session key")
         _check(first.fingerprint != keys[0].fingerprint, "the key is new since bob came")
-        _say(
-            f"3. Both enter {ROOM}. The relay hands them a random session key, a new one for each change of members."
-        )
+        _say(f"3. Both enter {ROOM}. The relay hands out a random session key, new whenever the members change.")
         _tell("alice alone", f"key of {first.bytes} bytes, fingerprint {first.fingerprint}")
         _tell("alice and bob", f"key of {keys[0].bytes} bytes, fingerprint {keys[0].fingerprint}")
         _tell("", "the relay made it, so a dishonest relay could read along; README.md says what will change that")

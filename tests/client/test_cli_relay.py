@@ -45,6 +45,7 @@ class LostRelayTests(ProgramCase):
     def test_plain(self) -> None:
         """Without --json the loss and the return are a line each on stderr, and no line of the input is lost."""
         alice = self.client("chat", "alice", "--room", "#room", "-v")
+        alice.says("you are in #room")
         alice.writes("one")
         bob = self.client("listen", "bob", "#room", "--json")
         bob.event("entered")

@@ -7,12 +7,15 @@ import termios
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
+from select import select
 from unicodedata import category
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.client import events
@@ -663,7 +666,10 @@ class DrawTests(ScreenTestCase):
             self.hear(f"psst {number}", room="@alice+bob")
         self.assertEqual(len(self.reactor.getDelayedCalls()), 1)
         self.reactor.advance(0)
-        written = os.read(master, 65536)
+        written = b""
+        # A pseudo-terminal gives what was written in pieces.
+        while select([master], [], [], 0.2)[0]:
+            written += os.read(master, 65536)
         self.assertEqual(written.count(b"\x1b[?25l"), 1)
         self.assertEqual(written.count(b"\a"), 1)
         self.assertIn(b"message 99", written)
@@ -679,6 +685,52 @@ class DrawTests(ScreenTestCase):
         self.hear("later")
         self.assertEqual((self.reactor.getReaders(), self.reactor.getDelayedCalls()), ([], []))
         self.assertTrue(termios.tcgetattr(slave)[3] & termios.ECHO)
+        os.close(master)
+
+    def test_escape_and_a_key_that_fails(self) -> None:
+        """A lone Escape is waited for and does nothing, and a key that fails is logged and stops no other key."""
+        master, _ = self.start()
+        self.reactor.advance(0)
+        self.patch(self.terminal.frame, "keypress", lambda size, key: 1 / 0)
+        os.write(master, b"\x1b")
+        self.read_keys()
+        self.assertEqual(self.flushLoggedErrors(ZeroDivisionError), [])
+        self.reactor.advance(1)
+        os.write(master, b"ab\x0c")
+        self.read_keys()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 4)
+        os.write(master, b"\x1b")
+        self.read_keys()
+        self.terminal.stop()
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        os.close(master)
+
+    def read_keys(self) -> None:
+        """Let the reactor find what was written to the pseudo-terminal."""
+        for reader in self.reactor.getReaders():
+            if select([reader], [], [], 0)[0]:
+                reader.doRead()
+
+    def test_drawn_anew(self) -> None:
+        """Ctrl-L draws everything anew, also what seems to be there."""
+        master, _ = self.start()
+        self.hear("hello")
+        self.reactor.advance(0)
+        while select([master], [], [], 0.2)[0]:
+            os.read(master, 65536)
+        os.write(master, b"\x0c")
+        self.read_keys()
+        self.reactor.advance(0)
+        self.assertIn(b"hello", os.read(master, 65536))
+        self.terminal.stop()
+        os.close(master)
+
+    def test_a_terminal_that_the_reactor_finds_gone(self) -> None:
+        """A terminal that the reactor finds hung up ends the chat, once."""
+        master, _ = self.start()
+        for reader in self.reactor.getReaders():
+            reader.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(self.quits, 1)
         os.close(master)
 
     def test_a_terminal_that_cannot_be_written(self) -> None:

@@ -44,15 +44,12 @@ class StartTests(SynchronousTestCase):
     """Starting, or not."""
 
     def fails(self, *options: str, words: str = "") -> str:
-        """The relay does not start: a status that is not zero, no traceback; the lines that say why.
-
-        Once twistd has started its log, that is where stderr goes: with -n, to stdout.
-        """
+        """The relay does not start: a status that is not zero, no traceback; the lines on stderr that say why."""
         done = run_twistd(self, *options)
         self.assertNotEqual(0, done.returncode, options)
         self.assertNotIn("Traceback", done.stdout + done.stderr)
         self.assertIn(words, done.stderr + done.stdout)
-        return "\n".join(line for line in (done.stderr + done.stdout).splitlines() if "securechat: " in line)
+        return "\n".join(line for line in done.stderr.splitlines() if "securechat: " in line)
 
     def test_tls(self) -> None:
         """It prints an address whose fingerprint is that of the key that it then shows."""
