@@ -123,7 +123,7 @@ def _bounded_marks(text: str) -> str:
             joined = 0
         kept.append(character)
         run = None if character == "\n" else 0
-    return normalize("NFC", "".join(kept))
+    return "".join(kept)
 
 
 def _cut(text: str, most: int | None) -> str:

@@ -145,6 +145,20 @@ class WindowTests(TalkCase):
         self.talk.worker.work()
         self.assertEqual(self.talk.posted_texts(1), ["2"])
 
+    def test_given_back_by_answers_for_a_room_that_was_left(self) -> None:
+        """The answer to a post in a room that we have left makes way for the other rooms."""
+        for answer in (lambda: self.talk.decline(ROOM, Code.NOT_A_MEMBER, 1), lambda: self.talk.ack(ROOM, (1, 1))):
+            self.setUp()
+            self.talk.up(window=1)
+            self.talk.entered(ROOM)
+            self.talk.entered("#other")
+            self.say("1")
+            self.say("2", room="#other")
+            self.talk.presence(ROOM, "alice", False)
+            self.talk.forget()
+            answer()
+            self.assertEqual(self.talk.posted_texts(1), ["2"])
+
     def test_stale_posts_count_until_declined(self) -> None:
         """Posts for an epoch that is over take their part of the window until the relay has declined them."""
         self.talk.up(window=2)
