@@ -171,8 +171,8 @@ def report(rows: list[Row], as_json: bool) -> None:
         print(json.dumps({"about": about, "rows": [vars(row) for row in rows]}, indent=1))
         return
     print("  ".join(f"{key}: {value}" for key, value in about.items()))
-    head = f"{'work':<29}{'server':<11}{'median':>12}{'least':>12}{'most':>12}  {'unit':<13}{'CPU us':>7}{'to seed':>9}"
-    print(f"\n{head}")
+    head = f"{'work':<29}{'server':<11}{'median':>12}{'least':>12}{'most':>12}  {'unit':<13}"
+    print(f"\n{head}{'CPU us':>7}{'to seed':>9}")
     for row in rows:
         ratio = f"{row.ratio:.2f}×" if row.ratio is not None else ""
         cpu = f"{row.cpu_us:.2f}" if row.cpu_us is not None else ""

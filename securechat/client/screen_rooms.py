@@ -176,7 +176,7 @@ class Rooms:
             return
         retry = "it is not tried again"
         if link.retry_s is not None:
-            retry = f"trying again in {link.retry_s:.0f} s"
+            retry = f"trying again in {max(link.retry_s, 1):.0f} s"
             self._next_try = f", next try {self._now() + timedelta(seconds=link.retry_s):%H:%M:%S}"
         if before is None or before.up:
             reason = _reason(link.reason) or "the connection is lost"

@@ -203,7 +203,7 @@ class MessageTests(ScreenTestCase):
     def test_the_link(self) -> None:
         """That the link is down and up again is told once each, with the delay, and the state is in the status."""
         self.assertIn("connecting", self.status())
-        for retry_s in (1.0, 2.0, 4.0):
+        for retry_s in (0.3, 2.0, 4.0):
             self.terminal.tell(events.Link(False, "relay:1", "nobody answers", retry_s))
         self.assertIn("NOT CONNECTED, next try 12:00:04", self.status())
         for _ in range(2):
