@@ -129,7 +129,7 @@ def works(seconds: float, connections: int) -> dict[str, tuple[str, Measure]]:
 
 def takes(kind: str, work: str) -> bool:
     """Whether a work makes sense on a server: only ours has rooms, and Python is too slow for a thousand by TLS."""
-    if work.startswith("10 rooms") or work.startswith("idle"):
+    if work.startswith(("10 rooms", "idle")):
         return kind in (RELAY_TCP, RELAY_TLS) or (kind == SEED and work.startswith("idle"))
     return not (kind == RELAY_TLS and "1000" in work)
 
@@ -174,7 +174,7 @@ def report(rows: list[Row], as_json: bool) -> None:
     head = f"{'work':<29}{'server':<11}{'median':>12}{'least':>12}{'most':>12}  {'unit':<13}"
     print(f"\n{head}{'CPU us':>7}{'to seed':>9}")
     for row in rows:
-        ratio = f"{row.ratio:.2f}×" if row.ratio is not None else ""
+        ratio = f"{row.ratio:.2f}x" if row.ratio is not None else ""
         cpu = f"{row.cpu_us:.2f}" if row.cpu_us is not None else ""
         print(
             f"{row.work:<29}{row.server:<11}{row.median:>12,.1f}{row.least:>12,.1f}{row.most:>12,.1f}"

@@ -270,7 +270,7 @@ def _interactive(client: Client) -> None:
     )
     client.front = terminal
     terminal.start()
-    client.conversation.enter(options.room)
+    client.conversation.enter(terminal.room)
 
 
 def _piped(client: Client, stdin: int | None) -> Pipe:
