@@ -99,8 +99,20 @@ def _positive(text: str) -> int:
     return number
 
 
+def _open_closed_streams() -> None:
+    """Put /dev/null where a standard stream is closed: Python has None there, and the reactor takes its number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
+
+
 def run_chat(options: argparse.Namespace) -> int:
     """Talk, on a terminal or in a pipe."""
+    _open_closed_streams()
     if not options.json and sys.stdin.isatty() and sys.stdout.isatty():
         from securechat.client.terminal import usable
 
@@ -111,6 +123,7 @@ def run_chat(options: argparse.Namespace) -> int:
 
 def run_send(options: argparse.Namespace) -> int:
     """Send one message."""
+    _open_closed_streams()
     text = options.text
     if text == "-":
         try:
@@ -137,6 +150,7 @@ def run_send(options: argparse.Namespace) -> int:
 
 def run_listen(options: argparse.Namespace) -> int:
     """Print what is said."""
+    _open_closed_streams()
     return _run(options, lambda client: _piped(client, stdin=None))
 
 

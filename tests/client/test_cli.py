@@ -258,6 +258,19 @@ class StatusTests(ProgramCase):
                 self.assertEqual(process.stderr.read(), b"")
                 process.stderr.close()
 
+    def test_closed_streams(self) -> None:
+        """Standard streams that are closed are as good as /dev/null."""
+        for closed, arguments, status in (
+            ("<&- >&-", "chat alice", 0),
+            ("<&-", "send alice '#a' -", 65),
+            ("<&- >&- 2>&-", "listen Alice '#a'", 2),
+        ):
+            command = ["sh", "-c", f"exec {sys.executable} -m securechat {arguments} {closed}"]
+            env = environment(self.home, SECURECHAT_RELAY=self.relay.address)
+            found = subprocess.run(command, capture_output=True, env=env, timeout=LONG_S)
+            self.assertEqual(found.returncode, status, found.stderr)
+            self.assertNotIn(b"Traceback", found.stderr)
+
     def test_output_that_is_not_read(self) -> None:
         """A client whose output nobody takes still ends when it is told to."""
         command = [sys.executable, "-m", "securechat", "listen", "alice", "#a", "--json"]

@@ -183,6 +183,20 @@ class DirectTests(TalkCase):
         self.assertEqual(self.talk.given_up(), [("1", "bob is not here")])
         self.assertEqual(self.conversation.unacknowledged, 0)
 
+    def test_they_are_gone_while_sealing(self) -> None:
+        """What was given up while it was being sealed is not posted, and takes nothing from the window."""
+        self.talk.up(window=1)
+        self.talk.entered("#lobby")
+        self.talk.entered(DIRECT, "bob")
+        self.talk.worker.at_once = False
+        self.conversation.direct("bob", "1")
+        self.say("2")
+        self.talk.presence(DIRECT, "bob", False)
+        self.talk.roster(DIRECT, "alice")
+        self.assertEqual(self.talk.given_up(), [("1", "bob is not here")])
+        self.talk.worker.work()
+        self.assertEqual(self.talk.posted_texts(1), ["2"])
+
     def test_they_leave_and_are_brought_back(self) -> None:
         """Where the other one has only left the room, what was said brings them back and is posted then."""
         self.talk.entered(DIRECT, "bob")
