@@ -1,16 +1,25 @@
 """The `securechat` command."""
 
-import argparse
 import sys
 from collections.abc import Sequence
-
-from securechat import __version__
-from securechat.client.cli import add_commands
-from securechat.client.errors import EXIT_HELP
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line, and return the exit status."""
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        # Ctrl-C while the program is loading; later the reactor takes it.
+        return 130
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    import argparse
+
+    from securechat import __version__
+    from securechat.client.cli import add_commands
+    from securechat.client.errors import EXIT_HELP
+
     parser = argparse.ArgumentParser(
         prog="securechat",
         description="A private chat over a relay of your own. Start a relay with: twistd -n securechat",
@@ -21,13 +30,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     add_commands(commands)
     demo = commands.add_parser("demo", help="a relay and two clients, shown step by step")
-    demo.set_defaults(run=_demo)
+    demo.set_defaults(run=lambda _: _demo())
     options = parser.parse_args(arguments)
     status: int = options.run(options)
     return status
 
 
-def _demo(_: argparse.Namespace) -> int:
+def _demo() -> int:
     from securechat.demo import run_demo
 
     return run_demo()

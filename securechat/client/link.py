@@ -51,6 +51,9 @@ from securechat.wire.outbox import Turn
 LOGIN_S: Final = 15.0
 """Seconds from the attempt to connect to `Welcome`."""
 
+PING_MOST_S: Final = 300
+"""The longest silence before a ping, whatever the relay says."""
+
 RETRY_LEAST_S: Final = 0.5
 RETRY_MOST_S: Final = 30.0
 
@@ -146,6 +149,7 @@ class ClientProtocol(MessageProtocol):
                 self.send(Hello(VERSION, self._owner.name))
         elif self._greeting is not None and isinstance(message, Welcome):
             self.welcomed = True
+            self.ping_s = min(max(message.limits.ping_s, 1), PING_MOST_S)
             self._owner.logged_in(self, message, self._greeting.motd)
         else:
             self.refuse(Code.OUT_OF_ORDER)
@@ -189,6 +193,7 @@ class Link:
         self._retry_call: IDelayedCall | None = None
         self._failures = 0
         self._was_up = False
+        self._up_since: float | None = None
         self._error: ClientError | None = None
         self._reason = ""
         self._stopped: Deferred[None] | None = None
@@ -268,7 +273,7 @@ class Link:
                 return
         self._cancel(self._login_call)
         self._was_up = True
-        self._failures = 0
+        self._up_since = self._clock.seconds()
         self.listener.link_up(welcome, self.relay, motd)
         if self._held:
             protocol.pauseProducing()
@@ -324,6 +329,10 @@ class Link:
         elif self._error is not None or not self._was_up:
             self._gave_up(self._error or ClientError(self._reason, Exit.UNREACHABLE))
         else:
+            since, self._up_since = self._up_since, None
+            if since is not None and self._clock.seconds() - since >= RETRY_MOST_S:
+                # A relay that welcomes us and drops us at once is not asked again at once.
+                self._failures = 0
             most = min(RETRY_MOST_S, RETRY_LEAST_S * 2.0 ** min(self._failures, 16))
             wait = RETRY_LEAST_S + self._jitter() * (most - RETRY_LEAST_S)
             self._failures += 1

@@ -288,11 +288,17 @@ class Pipe(TwistedProtocol):
         elif isinstance(event, events.NotEntered) and event.room == self._room:
             self._status = Exit.NOT_PERMITTED
             self._arrived = self._ended = True
-        elif isinstance(event, events.Message) and self._left_to_hear is not None:
+        elif self._left_to_hear is not None and self._is_listened_to(event):
             self._left_to_hear -= 1
             if self._left_to_hear == 0:
                 self._ended = True
         self._check_done()
+
+    def _is_listened_to(self, event: events.Event) -> bool:
+        """Whether an event is a message of the room, or of the one person, that was asked for."""
+        if not isinstance(event, events.Message):
+            return False
+        return event.room == self._room or (event.room.startswith("@") and f"@{event.sender}" == self._room)
 
     def _check_done(self) -> None:
         if self._talk is None or self._over:

@@ -8,7 +8,7 @@ from signal import SIGHUP, SIGINT, SIGTERM, Signals
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from securechat import __version__
+from securechat import __main__, __version__
 from securechat.__main__ import main
 from securechat.client.cli import CLOSE_S
 from securechat.client.errors import EXIT_HELP, Exit
@@ -229,6 +229,15 @@ class StatusTests(ProgramCase):
         first.event("entered")
         self.assert_fails(77, "listen", "alice", "#a", says="somebody is using this name")
         first.signals(SIGTERM)
+
+    def test_interrupted_while_loading(self) -> None:
+        """Ctrl-C before there is a reactor to take it ends with status 130 and no traceback."""
+
+        def interrupted(_: object) -> int:
+            raise KeyboardInterrupt
+
+        self.patch(__main__, "_run", interrupted)
+        self.assertEqual(main([]), Exit.INTERRUPTED)
 
     def test_signals(self) -> None:
         """130: Ctrl-C; SIGTERM and the end of a session too. Nothing is said."""

@@ -9,7 +9,7 @@ from twisted.test.iosim import ConnectionCompleter, IOPump
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.client.errors import ClientError, Exit
-from securechat.client.link import LOGIN_S, Link
+from securechat.client.link import LOGIN_S, RETRY_MOST_S, Link
 from securechat.relay.factory import RelayFactory
 from securechat.relay.limits import RelayLimits
 from securechat.relay.log import MemoryLog
@@ -60,7 +60,7 @@ class AgainTests(LinkCase):
             self.endpoint.fail(ConnectionRefusedError())
 
     def test_begins_afresh(self) -> None:
-        """After a login the waits begin at their shortest again."""
+        """After a link that lasted the waits begin at their shortest again; after a brief one they go on."""
         self.log_in()
         self.jitter = 1.0
         self.transport.lose()
@@ -69,9 +69,26 @@ class AgainTests(LinkCase):
             self.endpoint.fail(ConnectionRefusedError())
         self.clock.advance(4.0)
         self.log_in()
+        self.clock.advance(RETRY_MOST_S - 1)
+        self.transport.lose()
+        self.assertEqual(self.listener.downs[-1], ("the connection broke", 8.0))
+        self.clock.advance(8.0)
+        self.log_in()
+        self.clock.advance(RETRY_MOST_S)
         self.transport.lose()
         self.assertEqual(self.listener.downs[-1], ("the connection broke", 0.5))
-        self.assertEqual(len(self.listener.ups), 2)
+        self.assertEqual(len(self.listener.ups), 3)
+
+    def test_ping_span_of_relay(self) -> None:
+        """The relay says in `Welcome` after how much silence it is pinged."""
+        self.open()
+        self.hears(GREETING, wire.Welcome("alice", wire.Limits(256, 200, 40)))
+        self.transport.clear()
+        self.clock.advance(15)
+        self.clock.advance(39)
+        self.assertEqual(self.said(), [])
+        self.clock.advance(1)
+        self.assertEqual(self.said(), [wire.Ping()])
 
     def test_silent_relay(self) -> None:
         """A relay that was not heard for three spans is told goodbye and cut off, and the link is tried again."""

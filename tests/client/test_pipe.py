@@ -343,6 +343,13 @@ class CountTests(PipeCase):
         self.assertEqual(self.printed(), ["bob: one", "bob: two"])
         self.assertEqual(self.ends, [(Exit.DONE, "")])
 
+    def test_other_rooms_do_not_count(self) -> None:
+        """What comes from elsewhere is printed with its place and is none of the count."""
+        self.message("psst", room="@alice+bob")
+        for text in ("one", "two"):
+            self.message(text)
+        self.assertEqual(self.printed(), ["[direct] bob: psst", "bob: one", "bob: two"])
+
 
 class DirectTests(PipeCase):
     """A room that is one person."""
