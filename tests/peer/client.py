@@ -77,7 +77,7 @@ REFUSED: Final = re.compile(
     "version|full|bad-name|name-too-long|name-taken|timed-out|empty-frame|oversized-frame|not-a-message"
     "|unknown-message|bad-field|out-of-order|flood"
 )
-DECLINED: Final = re.compile("bad-room|room-full|too-many-rooms|not-permitted|not-a-member|stale-epoch")
+DECLINED: Final = re.compile("bad-room|room-full|too-many-rooms|not-permitted|not-a-member|stale-epoch|failed")
 GOODBYE: Final = re.compile("quit|shutdown|slow|silent|failed")
 
 # A string is itself, a pattern a string, a range an integer in it, a number bytes of that length, a tuple an array
