@@ -220,7 +220,12 @@ class Conversation:
         return room.members is not None and len(room.members) == 2
 
     def _roster(self, roster: wire.Roster) -> None:
-        room = self._rooms.setdefault(roster.room, Room(roster.room))
+        room = self._rooms.get(roster.room)
+        if room is None:
+            if self.name not in (direct_pair(roster.room) or ()):
+                # A relay can bring us into a direct room of ours, and into nothing else that we did not ask for.
+                return
+            room = self._rooms[roster.room] = Room(roster.room)
         again = room.members is not None
         room.entering = False
         room.members = list(roster.members)

@@ -216,6 +216,14 @@ class DirectTests(TalkCase):
         self.conversation.direct("bob", "yes?")
         self.assertEqual(self.talk.posted_texts(1), ["yes?"])
 
+    def test_not_brought_elsewhere(self) -> None:
+        """A relay cannot bring us into a room that we did not ask for, nor into other people's."""
+        self.talk.forget()
+        for room in ("#trap", "@bob+carol", "nonsense"):
+            self.talk.roster(room, "bob", "alice")
+            self.talk.key(room, 1)
+        self.assertEqual((self.talk.events, self.conversation.rooms), ([], []))
+
     def test_impossible_names(self) -> None:
         """Nobody talks to themselves, nor to what is no name; either is told at once."""
         for name, why in (
