@@ -16,6 +16,15 @@ REGISTERS_OF_A_BLOCK = 65_536
 MAX_THREADS = 512
 COMPILE_TIMEOUT_S = 120
 
+EXPANSION_LOOKUPS = 13 * 4
+BLOCK_LOOKUPS = 14 * 16
+LOOKUPS = {
+    "cbc_encrypt": EXPANSION_LOOKUPS + BLOCK_LOOKUPS,
+    "decrypt_keys": EXPANSION_LOOKUPS,
+    "cbc_decrypt": BLOCK_LOOKUPS,
+}
+"""What AES needs: the S-box on 13 words of a key, and on 16 bytes in each of 14 rounds."""
+
 ENTRY = re.compile(
     r"Compiling entry function '(?P<kernel>\w+)'.*?(?P<stack>\d+) bytes stack frame, (?P<stores>\d+) bytes spill "
     r"stores, (?P<loads>\d+) bytes spill loads.*?Used (?P<registers>\d+) registers",
@@ -45,3 +54,15 @@ class NvccTests(SynchronousTestCase):
                 self.assertEqual(spilled, [0, 0, 0], (architecture, kernel))
                 limit = MAX_REGISTERS.get(kernel, REGISTERS_OF_A_BLOCK // MAX_THREADS)
                 self.assertLessEqual(int(found["registers"]), limit, (architecture, kernel))
+
+    def test_lookups(self) -> None:
+        """All lookups of the cipher, and nothing else, read shared memory, and none became a local array's."""
+        ptx = Path(self.mktemp())
+        command = ["nvcc", "-std=c++17", "-arch=sm_90", "-ptx", "-o", str(ptx), str(SOURCES / "module.cu")]
+        subprocess.run(command, capture_output=True, check=True, timeout=COMPILE_TIMEOUT_S)
+        kernels = dict(re.findall(r"\.entry (\w+)\((.*?)\n}", ptx.read_text("utf-8"), re.DOTALL))
+        self.assertEqual(set(kernels), KERNELS)
+        for kernel, code in kernels.items():
+            self.assertEqual(code.count("ld.shared.u32"), LOOKUPS.get(kernel, 0), kernel)
+            self.assertEqual(code.count("ld.shared"), LOOKUPS.get(kernel, 0), kernel)
+            self.assertNotIn("ld.local", code, kernel)

@@ -25,8 +25,8 @@ cbc_encrypt(const u32 *keys, u32 key_words, u32 key_first, const uint4 *ivs, con
     fill_encrypt(table);
     __syncthreads();
     const u32 lane4 = 4 * (threadIdx.x & 31);
-    // Groups of one block's size rather than a stride for each thread: the compiler then keeps the table's
-    // address uniform, which saves a third of all instructions.
+    // Groups of one block's size rather than a stride for each thread: the loop is the same for all threads of
+    // a block, so that nothing which the compiler derives from it, such as addresses, differs among them.
     for (u32 group = blockIdx.x * blockDim.x; group < n; group += gridDim.x * blockDim.x) {
         const u32 position = group + threadIdx.x;
         if (position >= n)
