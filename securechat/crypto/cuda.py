@@ -1,4 +1,4 @@
-"""The CUDA engine's place. This release brings no kernels: it can only tell why there is no such engine.
+"""The CUDA engine's place. The kernels are there and no engine launches them yet: this tells why there is none.
 
 Nothing of PyCUDA is imported; whether it is installed is asked of the import system.
 """
@@ -11,7 +11,7 @@ from typing import Final
 
 NO_PYCUDA: Final = "PyCUDA is not installed (pip install 'securechat[cuda]')"
 NO_DRIVER: Final = "no NVIDIA driver: {library} cannot be loaded"
-NO_KERNELS: Final = "this release has no CUDA kernels yet"
+NO_ENGINE: Final = "this release has the kernels, and no engine yet that runs them on a GPU"
 
 
 def why_not(
@@ -30,4 +30,4 @@ def why_not(
         load(library)
     except OSError:
         return NO_DRIVER.format(library=library)
-    return NO_KERNELS
+    return NO_ENGINE

@@ -79,4 +79,4 @@ class WhyNotTests(SynchronousTestCase):
 
     def test_no_kernels(self) -> None:
         """With both, this release says that it has no kernels, and does not pretend."""
-        self.assertEqual(cuda.why_not(lambda name: name, lambda name: name), cuda.NO_KERNELS)
+        self.assertEqual(cuda.why_not(lambda name: name, lambda name: name), cuda.NO_ENGINE)
