@@ -10,7 +10,7 @@
     python3 run.py twistd -n securechat
 
 The first call makes .venv beside this file and installs securechat there, editable. Later calls
-install again only when setup.cfg or pyproject.toml has changed.
+install again only when a packaging file or the C extension has changed.
 """
 
 import fcntl
@@ -37,7 +37,8 @@ Then run the same command again."""
 
 def wanted_stamp() -> str:
     """Return what an up-to-date stamp says: where the checkout is, and a digest of its packaging files."""
-    packaging = (HERE / "setup.cfg").read_bytes() + (HERE / "pyproject.toml").read_bytes()
+    sources = ("setup.cfg", "pyproject.toml", "setup.py", "securechat/crypto/_native.c")
+    packaging = b"".join((HERE / source).read_bytes() for source in sources)
     return "%s\n%s\n" % (HERE, hashlib.sha256(packaging).hexdigest())
 
 

@@ -1,4 +1,4 @@
-"""Sealing and opening: one by one with `cryptography`, against the CPU engine and the worker.
+"""Sealing and opening: one by one with `cryptography`, against the engines and the worker.
 
     python benchmarks/crypto.py [--quick] [--json] [--latency]
 
@@ -14,6 +14,8 @@ much a ratio means.
     packed      CpuEngine.seal and open on batches in one buffer, own keys
     requests    CryptoWorker, n requests made at once, own keys; a real thread and reactor
     many        CryptoWorker, one request for n, own keys
+
+    native list, native list-1key, native packed: the same by NativeEngine, where its extension was built
 
 With `--latency` there is another measurement: how late the reactor's timers are while the worker is kept
 saturated with 200-byte messages, for several sizes of its largest batch.
@@ -42,6 +44,7 @@ from twisted.internet.task import deferLater, react
 
 from securechat.crypto.batch import Batch
 from securechat.crypto.cpu import CpuEngine
+from securechat.crypto.native import NativeEngine, why_not
 from securechat.crypto.worker import CryptoWorker
 
 SIZES = (64, 200, 1024, 4096, 16384)
@@ -119,7 +122,7 @@ def variants(size: int, count: int, worker: CryptoWorker) -> dict[str, dict[tupl
     to_open = list(zip(keys, associated, sealed, strict=True))
     if engine.open_list(keys, associated, sealed) != texts:
         raise SystemExit("the engine does not open what the loop sealed")
-    return {
+    runs: dict[str, dict[tuple[str, str], Run]] = {
         "seal": {
             ("cryptography", "loop"): lambda: loop_seal(keys, associated, texts),
             ("cryptography", "again"): lambda: loop_seal(keys, associated, texts),
@@ -139,6 +142,19 @@ def variants(size: int, count: int, worker: CryptoWorker) -> dict[str, dict[tupl
             ("cpu", "many"): lambda: worker.open_many(to_open),
         },
     }
+    if why_not() is None:
+        native = NativeEngine()
+        runs["seal"] |= {
+            ("native", "list"): lambda: native.seal_list(keys, associated, texts),
+            ("native", "list-1key"): lambda: native.seal_list(one, associated, texts),
+            ("native", "packed"): lambda: native.seal(packed_keys, packed_ivs, packed_associated, packed_texts),
+        }
+        runs["open"] |= {
+            ("native", "list"): lambda: native.open_list(keys, associated, sealed),
+            ("native", "list-1key"): lambda: native.open_list(one, associated, sealed_one),
+            ("native", "packed"): lambda: native.open(packed_keys, packed_associated, packed_sealed),
+        }
+    return runs
 
 
 def last_of(requests: list[Deferred[bytes]]) -> Deferred[bytes]:
@@ -241,6 +257,8 @@ async def benchmark(reactor: Any, arguments: argparse.Namespace) -> None:
     facts = machine()
     if not arguments.json:
         print(", ".join(f"{name} {value}" for name, value in facts.items()))
+        if (reason := why_not()) is not None:
+            print(f"no native engine: {reason}")
         print(f"{'':34}{'us per message':>16}{'fastest-slowest':>18}{'x loop':>8}")
     rows = []
     for size in QUICK_SIZES if arguments.quick else SIZES:
@@ -259,8 +277,9 @@ async def benchmark(reactor: Any, arguments: argparse.Namespace) -> None:
 def line(row: Row) -> str:
     """Give a row for people."""
     each = 1e6 / row.n
+    label = f"native {row.path}" if row.engine == "native" else row.path
     return (
-        f"{row.operation} {row.size:>6} B x {row.n:<5} {row.path:<12}{row.seconds * each:16.2f}"
+        f"{row.operation} {row.size:>6} B x {row.n:<5} {label:<18}{row.seconds * each:10.2f}"
         f"{f'{row.fastest * each:.2f}-{row.slowest * each:.2f}':>18}{row.ratio:8.2f}"
     )
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from securechat.crypto.engine import Engine
     from securechat.crypto.engines import EngineUnavailable, choose
     from securechat.crypto.gpu_crypto import GPUCrypto
+    from securechat.crypto.native import NativeEngine
     from securechat.crypto.worker import BacklogFull, CryptoWorker, WorkerStats, WorkerStopped
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Engine",
     "EngineUnavailable",
     "GPUCrypto",
+    "NativeEngine",
     "OpenError",
     "WorkerStats",
     "WorkerStopped",
@@ -36,6 +38,7 @@ _HOMES: Final = {
     "Engine": "engine",
     "EngineUnavailable": "engines",
     "GPUCrypto": "gpu_crypto",
+    "NativeEngine": "native",
     "OpenError": "aead",
     "WorkerStats": "worker",
     "WorkerStopped": "worker",

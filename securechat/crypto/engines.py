@@ -6,12 +6,13 @@ from typing import Final
 
 from twisted.logger import Logger
 
-from securechat.crypto import cuda
+from securechat.crypto import cuda, native
 from securechat.crypto.aead import CryptoError
 from securechat.crypto.cpu import CpuEngine
 from securechat.crypto.engine import Engine
+from securechat.crypto.native import NativeEngine
 
-NAMES: Final = ("auto", "cpu", "cuda")
+NAMES: Final = ("auto", "cpu", "native", "cuda")
 """What `choose` takes."""
 
 
@@ -30,30 +31,41 @@ class EngineUnavailable(CryptoError):  # noqa: N818
 
 
 class EngineChooser:
-    """Makes engines; says once in its life why `auto` did not take CUDA."""
+    """Makes engines; says once in its life what `auto` took, and why nothing better."""
 
-    def __init__(self, why_not_cuda: Callable[[], str] = cuda.why_not, log: Logger | None = None) -> None:
-        """Take the probe, which gives the reason against CUDA, and the logger."""
+    def __init__(
+        self,
+        why_not_cuda: Callable[[], str] = cuda.why_not,
+        log: Logger | None = None,
+        why_not_native: Callable[[], str | None] = native.why_not,
+    ) -> None:
+        """Take the probes, which give the reason against CUDA and against native code, and the logger."""
         self._why_not_cuda = why_not_cuda
+        self._why_not_native = why_not_native
         self._log = Logger() if log is None else log
         self._said = False
 
     def choose(self, name: str = "auto") -> Engine:
-        """Make the engine called `name`; `auto` is CUDA where it can be used and otherwise the CPU.
+        """Make the engine called `name`; `auto` is native where that was built and otherwise cpu.
 
-        Raises EngineUnavailable for `cuda` where it cannot be used, ValueError for a name not in NAMES.
+        Raises EngineUnavailable for `native` and `cuda` where they cannot be used, ValueError for a name
+        not in NAMES.
         """
         if name not in NAMES:
             raise ValueError(f"name: expected one of {', '.join(NAMES)}, got {name!r}")
         if name == "cpu":
             return CpuEngine()
-        reason = self._why_not_cuda()
         if name == "cuda":
+            raise EngineUnavailable(name, self._why_not_cuda())
+        reason = self._why_not_native()
+        if name == "native" and reason is not None:
             raise EngineUnavailable(name, reason)
-        if not self._said:
+        engine: Engine = NativeEngine() if reason is None else CpuEngine()
+        if name == "auto" and not self._said:
             self._said = True
-            self._log.info("using the CPU engine: {reason}", reason=reason)
-        return CpuEngine()
+            reasons = f"not cuda: {self._why_not_cuda()}" + (f"; not native: {reason}" if reason else "")
+            self._log.info("using the {engine} engine ({reason})", engine=engine.name, reason=reasons)
+        return engine
 
 
 choose = EngineChooser().choose

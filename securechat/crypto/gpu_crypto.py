@@ -23,10 +23,11 @@ class GPUCrypto:
     """
 
     def __init__(self, key: bytes, engine: str | Engine = "auto") -> None:
-        """Take a secret of 32 random bytes, and "auto", "cpu", "cuda" or an engine.
+        """Take a secret of 32 random bytes, and "auto", "cpu", "native", "cuda" or an engine.
 
         Raises ValueError for a key of another length and for an unknown name, EngineUnavailable for
-        "cuda" where it cannot be used. "auto" falls back to the CPU, and says so once in the log.
+        "native" and "cuda" where they cannot be used. "auto" takes "native" where it was built and else
+        "cpu", and says so once in the log.
         """
         secret = as_bytes("key", key)
         if len(secret) != SECRET_BYTES:

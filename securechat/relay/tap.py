@@ -48,7 +48,7 @@ class Options(usage.Options):
         ["max-clients", "m", 1_000, "Clients at once; the next one is refused. 2 gives a private line.",
          _number(1, int)],
         ["motd", None, "", "Message of the day, shown to everybody who logs in.", _motd],
-        ["engine", "e", "auto", "Crypto engine for what the relay seals itself: auto, cpu or cuda. "
+        ["engine", "e", "auto", "Crypto engine for what the relay seals itself: auto, cpu, native or cuda. "
          "Messages of clients are never opened here."],
         ["host", None, None, "Name of this machine in the printed address."],
         ["per-address", None, 16, "Connections at once from one address; loopback is exempt.", _number(1, int)],
@@ -78,8 +78,10 @@ class Options(usage.Options):
 
     def postOptions(self) -> None:
         """Check what one option alone cannot know."""
-        if self["engine"] not in ("auto", "cpu", "cuda"):
-            raise usage.UsageError("--engine is auto, cpu or cuda")
+        from securechat.crypto.engines import NAMES
+
+        if self["engine"] not in NAMES:
+            raise usage.UsageError(f"--engine is {', '.join(NAMES[:-1])} or {NAMES[-1]}")
 
     def parseArgs(self, *rest: str) -> None:
         """Take no arguments."""

@@ -1,14 +1,15 @@
-"""Choosing an engine, and the reasons why there is no CUDA."""
+"""Choosing an engine, and the reasons why there is no better one."""
 
 from typing import cast
 
 from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel
 from twisted.trial.unittest import SynchronousTestCase
 
-from securechat.crypto import cuda
+from securechat.crypto import cuda, native
 from securechat.crypto.aead import CryptoError
 from securechat.crypto.cpu import CpuEngine
-from securechat.crypto.engines import EngineChooser, EngineUnavailable, choose
+from securechat.crypto.engines import NAMES, EngineChooser, EngineUnavailable, choose
+from securechat.crypto.native import NativeEngine
 
 
 def not_loadable(name: str) -> object:
@@ -23,7 +24,8 @@ class ChooseTests(SynchronousTestCase):
         """Make a chooser whose log is a list."""
         self.events: list[LogEvent] = []
         observer = cast(ILogObserver, self.events.append)
-        self.chooser = EngineChooser(lambda: "no device", Logger(observer=observer))
+        self.why_not_native: str | None = "no compiler"
+        self.chooser = EngineChooser(lambda: "no device", Logger(observer=observer), lambda: self.why_not_native)
 
     def test_cpu(self) -> None:
         """The CPU engine comes for its name, in silence."""
@@ -31,12 +33,32 @@ class ChooseTests(SynchronousTestCase):
         self.assertEqual(self.events, [])
 
     def test_auto_falls_back_and_says_so_once(self) -> None:
-        """Without CUDA, auto gives the CPU engine and one line at info, however often it is asked."""
+        """Without CUDA and native code, auto gives the CPU engine and one line at info, ask as one may."""
         for _ in range(3):
             self.assertIsInstance(self.chooser.choose("auto"), CpuEngine)
         self.assertEqual(len(self.events), 1)
         self.assertEqual(self.events[0]["log_level"], LogLevel.info)
-        self.assertEqual(self.events[0]["reason"], "no device")
+        self.assertEqual(self.events[0]["engine"], "cpu")
+        self.assertEqual(self.events[0]["reason"], "not cuda: no device; not native: no compiler")
+
+    def test_auto_takes_native(self) -> None:
+        """Where native code was built, auto gives that engine, and one line that names it and only CUDA."""
+        self.patch(native, "why_not", lambda: None)
+        self.why_not_native = None
+        for _ in range(3):
+            self.assertIsInstance(self.chooser.choose("auto"), NativeEngine)
+        self.assertEqual([event["engine"] for event in self.events], ["native"])
+        self.assertEqual(self.events[0]["reason"], "not cuda: no device")
+
+    def test_native_by_name(self) -> None:
+        """The native engine comes for its name in silence, or with one error that has the reason."""
+        with self.assertRaises(EngineUnavailable) as caught:
+            self.chooser.choose("native")
+        self.assertEqual(str(caught.exception), "engine 'native' is not available: no compiler")
+        self.patch(native, "why_not", lambda: None)
+        self.why_not_native = None
+        self.assertIsInstance(self.chooser.choose("native"), NativeEngine)
+        self.assertEqual(self.events, [])
 
     def test_cuda_says_why_not(self) -> None:
         """Asked for CUDA by name, there is an error of one line with the reason, and no fallback."""
@@ -50,12 +72,15 @@ class ChooseTests(SynchronousTestCase):
     def test_unknown_name(self) -> None:
         """Another name is refused with the names there are."""
         for name in ("", "gpu", "CPU"):
-            with self.assertRaisesRegex(ValueError, "^name: expected one of auto, cpu, cuda"):
+            with self.assertRaisesRegex(ValueError, "^name: expected one of auto, cpu, native, cuda"):
                 self.chooser.choose(name)
 
     def test_here(self) -> None:
-        """On this machine, whatever it has: auto works, and cuda gives one line."""
-        choose("auto").close()
+        """On this machine, whatever it has: auto works, native or not, and cuda gives one line."""
+        engine = choose("auto")
+        engine.close()
+        self.assertEqual(engine.name, "cpu" if native.why_not() else "native")
+        self.assertEqual(NAMES, ("auto", "cpu", "native", "cuda"))
         with self.assertRaises(EngineUnavailable) as caught:
             choose("cuda")
         self.assertNotIn("\n", str(caught.exception))

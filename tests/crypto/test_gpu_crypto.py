@@ -60,7 +60,8 @@ class GPUCryptoTests(SynchronousTestCase):
 
     def test_engines(self) -> None:
         """An engine comes by name or as such; what cannot be used is an error at once."""
-        self.assertEqual(GPUCrypto(KEY).engine, "cpu")
+        self.assertEqual(GPUCrypto(KEY, "cpu").engine, "cpu")
+        self.assertIn(GPUCrypto(KEY).engine, ("cpu", "native"))
         engine = WatchedEngine()
         GPUCrypto(KEY, engine).encrypt_many([b"a", b"b"])
         self.assertEqual(engine.asked, [("seal", 2)])

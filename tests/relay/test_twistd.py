@@ -119,7 +119,7 @@ class StartTests(SynchronousTestCase):
     def test_bad_options(self) -> None:
         """Bad options are explained without a traceback."""
         for options, words in [
-            (["--engine", "bogus"], "auto, cpu or cuda"),
+            (["--engine", "bogus"], "auto, cpu, native or cuda"),
             (["--max-clients", "0"], "max-clients"),
             (["--max-clients", "many"], "max-clients"),
             (["--post-rate", "-1"], "post-rate"),
