@@ -37,8 +37,8 @@ Then run the same command again."""
 
 def wanted_stamp() -> str:
     """Return what an up-to-date stamp says: where the checkout is, and a digest of its packaging files."""
-    sources = ("setup.cfg", "pyproject.toml", "setup.py", "securechat/crypto/_native.c")
-    packaging = b"".join((HERE / source).read_bytes() for source in sources)
+    sources = [HERE / name for name in ("setup.cfg", "pyproject.toml", "setup.py", "securechat/crypto/_native.c")]
+    packaging = b"".join(source.read_bytes() for source in sources if source.exists())
     return "%s\n%s\n" % (HERE, hashlib.sha256(packaging).hexdigest())
 
 

@@ -31,6 +31,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     add_commands(commands)
     demo = commands.add_parser("demo", help="a relay and two clients, shown step by step")
     demo.set_defaults(run=lambda _: _demo())
+    engines = commands.add_parser("engines", help="what can seal and open here, and why the rest cannot")
+    engines.set_defaults(run=lambda _: _engines())
     options = parser.parse_args(arguments)
     status: int = options.run(options)
     return status
@@ -40,6 +42,15 @@ def _demo() -> int:
     from securechat.demo import run_demo
 
     return run_demo()
+
+
+def _engines() -> int:
+    from securechat.crypto.engines import choose, survey
+
+    for name, reason in survey().items():
+        print(f"{name:<8}{'usable' if reason is None else f'not usable: {reason}'}")
+    print(f"auto    takes {choose('auto').name}")
+    return 0
 
 
 if __name__ == "__main__":

@@ -67,6 +67,14 @@ class EngineChooser:
             self._log.info("using the {engine} engine ({reason})", engine=engine.name, reason=reasons)
         return engine
 
+    def survey(self) -> dict[str, str | None]:
+        """Every engine by its name, with the reason why it cannot be used here; None where it can."""
+        return {"cpu": None, "native": self._why_not_native(), "cuda": self._why_not_cuda()}
 
-choose = EngineChooser().choose
+
+_chooser = EngineChooser()
+choose = _chooser.choose
 """The process's own chooser, for everybody who does not bring one."""
+
+survey = _chooser.survey
+"""What there is on this machine."""
