@@ -85,4 +85,12 @@ class RelayService(Service):
         yield self._factory.when_empty()
         if late.active():
             late.cancel()
-        self._log.info("relay stopped; connections ended by cause: {closed}", closed=dict(self._factory.closed))
+        factory = self._factory
+        self._log.info(
+            "relay stopped; {posts} posts, {deliveries} deliveries, {refused} connections refused; "
+            "connections ended by cause: {closed}",
+            posts=factory.rooms.posts,
+            deliveries=factory.rooms.deliveries,
+            refused=factory.refused_addresses,
+            closed=dict(factory.closed),
+        )
