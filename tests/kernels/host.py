@@ -102,6 +102,10 @@ class HostKernels:
             else:
                 assert argument.ctypes.data % ALIGNMENT == 0
                 values.append(ctypes.c_void_p(argument.ctypes.data))
+        self.launch_values(name, grid, block, shared_bytes, values)
+
+    def launch_values(self, name: str, grid: int, block: int, shared_bytes: int, values: list[Any]) -> None:
+        """Run one kernel on arguments of ctypes. Raises DivergedError where a device would hang."""
         pointers = (ctypes.c_void_p * len(values))(*map(ctypes.addressof, values))
         function = getattr(self._library, f"launch_{name}")
         if function(grid, block, ctypes.c_size_t(shared_bytes), pointers) == DIVERGED:
