@@ -36,16 +36,19 @@ class Kernel:
     """A letter for each: P an address, I an unsigned integer of 32 bits."""
     shared_bytes: int
     """Its dynamic shared memory."""
+    resident: int
+    """How many blocks of MAX_THREADS a multiprocessor of sm_80 or newer holds at once: registers and tables
+    decide. More would only wait, and fill their tables again."""
 
 
 KERNELS: Final = {
-    "cbc_encrypt": Kernel("PIIPPPPPPII", TABLE_BYTES),
-    "hmac_tag": Kernel("PIPPPPPI", 0),
-    "hmac_verify": Kernel("PIPPPPPPI", 0),
-    "decrypt_keys": Kernel("PIIPI", TABLE_BYTES),
-    "cbc_decrypt": Kernel("PIPPPIPPPI", TABLE_BYTES),
-    "check_padding": Kernel("PPPPI", 0),
-    "pack_texts": Kernel("PPPPI", 0),
+    "cbc_encrypt": Kernel("PIIPPPPPPII", TABLE_BYTES, 1),
+    "hmac_tag": Kernel("PIPPPPPI", 0, 1),
+    "hmac_verify": Kernel("PIPPPPPPI", 0, 1),
+    "decrypt_keys": Kernel("PIIPI", TABLE_BYTES, 2),
+    "cbc_decrypt": Kernel("PIPPPIPPPI", TABLE_BYTES, 2),
+    "check_padding": Kernel("PPPPI", 0, 4),
+    "pack_texts": Kernel("PPPPI", 0, 4),
 }
 """Every kernel of kernels/module.cu, by name."""
 

@@ -20,6 +20,7 @@ from securechat.crypto.device import ALIGNMENT, KERNELS, Address, DeviceError, D
 from tests.kernels.host import FILLING, HostKernels
 
 PAGE_BYTES = 4096
+FACTS = Facts("host", "sm_90", 2, 1 << 30)
 TYPES = {"P": ctypes.c_void_p, "I": ctypes.c_uint32}
 
 
@@ -50,7 +51,7 @@ class HostDevice:
     """The device of the module's description."""
 
     library: Path
-    facts: Facts = Facts("host", "sm_90", 2, 1 << 30)
+    facts: Facts = FACTS
     memory_limit: int = 1 << 30
     """How many bytes of its memory may be taken at once."""
     lock_limit: int = 1 << 30
