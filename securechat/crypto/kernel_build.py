@@ -19,7 +19,7 @@ from securechat.crypto.cache import Cache
 from securechat.crypto.device import DeviceUnavailable
 
 FLAGS: Final = ("-std=c++17", "-O3", "-cubin")
-NO_COMPILER: Final = "its kernels are not compiled for {architecture} yet, and there is no nvcc (of the CUDA toolkit; NVCC may name it)"
+NO_COMPILER: Final = "its kernels are not compiled for {architecture} yet, and nvcc (CUDA toolkit) is not installed"
 COMPILE_TIMEOUT_S: Final = 300.0
 MAX_MODULE_BYTES: Final = 16 << 20
 _DIGEST_BYTES: Final = hashlib.sha256().digest_size

@@ -99,11 +99,13 @@ class Pipeline:
         running: deque[_Running] = deque()
         # Memory may have become free since it was short.
         self._allowed_bytes = min(2 * self._allowed_bytes, self._max_slot_bytes)
+        # At least as many pieces as slots, unless they would be too small to be worth it.
+        share = max(-(-int(sums[-1]) // SLOTS), MIN_SLOT_BYTES // 2)
         first, number = 0, 0
         while first < len(needs):
             try:
                 self._fit(int(sums[-1] - sums[first]), running)
-                budget = self._slots[0].size - OVERHEAD_BYTES - KEY_BYTES
+                budget = min(self._slots[0].size - OVERHEAD_BYTES - KEY_BYTES, share)
                 end = int(np.searchsorted(sums, sums[first] + budget, "right")) - 1
                 assert end > first, "an item larger than a slot"
                 if len(running) == len(self._slots):
