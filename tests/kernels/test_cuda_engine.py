@@ -80,11 +80,14 @@ class CudaTestCase(TestCase):
         self.random = Random(4)
         self.fallback = WatchedCpu()
         self.devices: list[HostDevice] = []
+        self.taken_out = False
 
     def engine(self, **device: Any) -> CudaEngine:
         """Make an engine on a device of its own for each opening, all alike."""
 
         def open_device() -> HostDevice:
+            if self.taken_out:
+                raise DeviceUnavailable("it was taken out")
             self.devices.append(HostDevice(built(), **device))
             return self.devices[-1]
 
@@ -164,19 +167,15 @@ class FailureTests(CudaTestCase):
         self.messages(5, 50)
         engine = self.engine()
         engine.close()
-        self.patch(self, "devices", None)
-        engine._hold._open_device = self.refuse  # what the system would do
+        self.taken_out = True
         self.assert_right(engine)
         self.assertEqual((engine.usable, engine.why_lost), (False, "it was taken out"))
 
-    def refuse(self) -> HostDevice:
-        """Have no device."""
-        raise DeviceUnavailable("it was taken out")
-
     def test_cannot_be_opened(self) -> None:
         """Without a device there is no engine, and the reason is the device's."""
+        self.taken_out = True
         with self.assertRaises(DeviceUnavailable) as caught:
-            CudaEngine(self.refuse)
+            self.engine()
         self.assertEqual(caught.exception.reason, "it was taken out")
 
     def test_fails_while_opening(self) -> None:
@@ -225,10 +224,6 @@ class MemoryTests(CudaTestCase):
         """Without memory for the smallest slots a batch goes to the CPU, and the next one tries again."""
         self.messages(50, 500)
         engine = self.engine()
-        engine.close()
-        self.devices.clear()
-        engine._hold._open_device = lambda: self.devices[0]
-        self.devices.append(HostDevice(built()))
         self.assert_right(engine)
         self.devices[0].memory_limit = 0
         self.messages(6_000, 500)
@@ -297,13 +292,11 @@ class LengthTests(CudaTestCase):
 class SecrecyTests(CudaTestCase):
     """What is left behind."""
 
-    def remains(self, device: HostDevice, engine: CudaEngine) -> bytes:
-        """Give all of the device's memory, and of the slots on the host, once all queued work is done."""
-        assert engine._hold._pipeline is not None
+    def remains(self, device: HostDevice) -> bytes:
+        """Give all of the device's memory, and all locked memory, once all queued work is done."""
         for stream in device.streams:
             stream.run_to(len(stream.queue))
-        hosts = [slot.host for slot in engine._hold._pipeline._slots]
-        return b"".join(part.tobytes() for part in [*device.memory.values(), *hosts])
+        return b"".join(part.tobytes() for part in [*device.memory.values(), *device.locked.values()])
 
     def test_nothing_is_left(self) -> None:
         """After a batch neither a key nor a text nor a round key is in the device's memory or in the slots."""
@@ -311,20 +304,20 @@ class SecrecyTests(CudaTestCase):
         key, text = self.random.randbytes(64), b"the secret is in this text" * 4
         sealed = engine.seal_list([key, key], [b"", b""], [text, text])
         self.assertEqual(engine.open_list([key, key], [b"", b""], sealed), [text, text])
-        remains = self.remains(self.devices[0], engine)
+        remains = self.remains(self.devices[0])
         self.assertGreaterEqual(len(remains), 6 * MIN_SLOT_BYTES)
         for what in (key[:32], key[32:], text[:16], text[16:32], sealed[0][16:32]):
             self.assertNotIn(what, remains)
 
-    def test_nothing_is_left_by_a_piece_that_had_no_memory(self) -> None:
-        """A device that fails in the middle leaves nothing in the host's half of the slots."""
+    def test_nothing_is_left_by_a_failure(self) -> None:
+        """A device that fails in the middle leaves nothing in the locked memory of the host."""
         self.messages(50, 100)
         engine = self.engine(fail_at="launch", fail_after=9)
-        assert engine._hold._pipeline is not None
-        hosts = [slot.host for slot in engine._hold._pipeline._slots]
+        slots = list(self.devices[0].locked.values())
+        self.assertEqual(len(slots), 3)
         self.assert_right(engine)
         self.assertFalse(engine.usable)
-        self.assertFalse(any(host.any() for host in hosts))
+        self.assertFalse(any(slot.any() for slot in slots))
 
 
 class LockedTests(CudaTestCase):
@@ -388,8 +381,7 @@ class LockedTests(CudaTestCase):
         self.assertTrue(ok.all())
         self.assertEqual(opened.split(), text.split())
         place = opened.buffer.ctypes.data
-        assert engine._hold._pipeline is not None
-        memory = engine._hold._pipeline._locked._areas[place].memory
+        memory = self.devices[0].locked[place]
         self.assertTrue(memory[: 200 * 8_000].all())
         del opened
         gc.collect()
@@ -442,10 +434,12 @@ class ThreadTests(CudaTestCase):
 
     def test_forgotten_engine(self) -> None:
         """An engine that is forgotten without closing gives everything back."""
-        engine: CudaEngine | None = CudaEngine(lambda: self.devices.append(HostDevice(built())) or self.devices[-1])
+        device = HostDevice(built())
+        engine = CudaEngine(lambda: device)
+        self.assertTrue(engine.usable)
         del engine
         gc.collect()
-        self.assertTrue(self.devices[0].closed)
+        self.assertTrue(device.closed)
 
     async def test_beside_a_reactor(self) -> None:
         """Off the reactor's thread, as the worker uses it, it gives what it gives elsewhere."""
