@@ -26,7 +26,14 @@ from securechat.crypto import aead, native
 from securechat.crypto.aead import CryptoError
 from securechat.crypto.batch import Batch, Bytes
 from securechat.crypto.cpu import CpuEngine
-from securechat.crypto.device import Device, DeviceError, DeviceMemoryError, DeviceUnavailable, Facts
+from securechat.crypto.device import (
+    Device,
+    DeviceError,
+    DeviceMemoryError,
+    DeviceUnavailable,
+    Facts,
+    driver_library,
+)
 from securechat.crypto.engine import Engine, Flags, check_decrypt, check_encrypt, check_open, check_seal
 from securechat.crypto.lane import ThreadLane
 from securechat.crypto.native import NativeEngine
@@ -55,7 +62,7 @@ def why_not(
     """
     if installed("pycuda") is None:
         return NO_PYCUDA
-    library = "nvcuda.dll" if platform == "win32" else "libcuda.so.1"
+    library = driver_library(platform)
     try:
         load(library)
     except OSError:

@@ -5,6 +5,7 @@ time, and nothing has happened for certain before an event behind it was waited 
 given to a copy must stay as they are. Everything is used by one thread, which also closes the device.
 """
 
+import sys
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -26,6 +27,11 @@ SLACK_BYTES: Final = 32
 """SLACK_BYTES of common.cu: what must be readable behind the last item of a buffer."""
 MAX_THREADS: Final = 512
 """MAX_THREADS of common.cu: the most in one block."""
+
+
+def driver_library(platform: str = sys.platform) -> str:
+    """Give the name of NVIDIA's driver as a shared library."""
+    return "nvcuda.dll" if platform == "win32" else "libcuda.so.1"
 
 
 @dataclass(frozen=True, slots=True)

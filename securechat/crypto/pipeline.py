@@ -72,11 +72,12 @@ class Pipeline:
 
     def close(self) -> None:
         """Give back slots and device. What a failed device does not take back, it has lost anyway."""
-        for slot in self._slots:
-            slot.host[:] = 0  # whatever the device says next
+        slots = list(self._slots)
         with suppress(DeviceError):
             self._release()
             self._locked.close()
+        for slot in slots:
+            slot.host[:] = 0  # whatever the device said
         with suppress(DeviceError):
             self._device.close()
 
@@ -158,11 +159,11 @@ class Pipeline:
         """Give the slots back, once everything queued in them has happened."""
         for slot in self._slots:
             # A piece that want of memory stopped in its midst was not wiped.
-            slot.host[:] = 0
             self._device.clear(slot.address, slot.size, slot.stream)
         for mark in [self._device.record(slot.stream) for slot in self._slots]:
             self._device.wait(mark)
         while self._slots:
             slot = self._slots.pop()
+            slot.host[:] = 0
             self._device.free(slot.address)
             self._locked.unlock(slot.host)

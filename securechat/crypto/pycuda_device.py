@@ -6,6 +6,7 @@ on another thread is leaked. PyCUDA's errors are not Python's own (drv.MemoryErr
 come out as those of securechat.crypto.device, with PyCUDA's words, which name calls and codes only.
 """
 
+import ctypes
 import os
 import warnings
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from securechat.crypto.device import (
     Event,
     Facts,
     Stream,
+    driver_library,
 )
 from securechat.crypto.kernel_build import module_for
 
@@ -30,6 +32,10 @@ NO_DEVICE: Final = "no usable GPU: {reason}"
 NOT_LOADED: Final = "PyCUDA cannot be loaded: {reason}"
 REFUSED: Final = "the driver does not take its kernels: {reason}"
 LOST: Final = "the GPU failed earlier in this process: {reason}"
+
+_NOT_LOCKABLE: Final = (2, 304, 801)
+"""What cuMemHostRegister says where pages can't be locked: out of memory, refused by the operating system, not
+supported (cuda.h, CUresult). The device is none the worse for it."""
 
 _lost: str | None = None
 """Why no device is opened any more: after a failed launch a process's driver is not to be relied upon (cuda.h
@@ -75,9 +81,9 @@ class PycudaDevice:
         self._context = context
         self._facts = facts
         self._module = driver.module_from_buffer(module)
+        self._library = ctypes.CDLL(driver_library())
         self._functions = {name: self._function(name) for name in KERNELS}
         self._allocations: dict[Address, Any] = {}
-        self._locked: dict[int, Any] = {}
 
     @property
     def facts(self) -> Facts:
@@ -104,13 +110,11 @@ class PycudaDevice:
 
     def pin(self, array: Bytes) -> None:
         """See Device."""
-        with self._errors():
-            self._locked[array.ctypes.data] = self._driver.register_host_memory(array)
+        self._call("cuMemHostRegister_v2", array.ctypes.data, array.nbytes, 0)
 
     def unpin(self, array: Bytes) -> None:
         """See Device."""
-        with self._errors():
-            self._locked.pop(array.ctypes.data).base.unregister()
+        self._call("cuMemHostUnregister", array.ctypes.data)
 
     def copy_in(self, to: Address, source: Bytes, stream: Stream) -> None:
         """See Device."""
@@ -153,7 +157,6 @@ class PycudaDevice:
         """See Device."""
         self._functions.clear()
         self._allocations.clear()
-        self._locked.clear()
         self._module = None
         _leave(self._driver, self._context)
 
@@ -166,17 +169,35 @@ class PycudaDevice:
             function.set_attribute(attribute, kernel.shared_bytes)
         return function.prepare(list(kernel.arguments))
 
+    def _call(self, name: str, address: int, *arguments: int) -> None:
+        """Call the driver itself, for what PyCUDA can't: register_host_memory crashes with numpy 2.
+
+        It sets the base of an array that has one. PyCUDA's own page-locked arrays are no way out: they are
+        unmapped with the context, whoever still looks at them.
+        """
+        values = [ctypes.c_size_t(argument) for argument in arguments[:1]]
+        flags = [ctypes.c_uint(argument) for argument in arguments[1:]]
+        code = getattr(self._library, name)(ctypes.c_void_p(address), *values, *flags)
+        if code in _NOT_LOCKABLE:
+            raise DeviceMemoryError(f"{name} failed with error {code}")
+        if code:
+            raise _failed(f"{name} failed with error {code}")
+
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Turn PyCUDA's errors into ours; remember one that the device doesn't recover from."""
-        global _lost
+        """Turn PyCUDA's errors into ours."""
         try:
             yield
         except self._driver.MemoryError as error:
             raise DeviceMemoryError(_line(error)) from None
         except self._driver.Error as error:
-            _lost = _line(error)
-            raise DeviceError(_lost) from None
+            raise _failed(_line(error)) from None
+
+
+def _failed(reason: str) -> DeviceError:
+    global _lost
+    _lost = reason
+    return DeviceError(reason)
 
 
 def _load() -> Any:

@@ -246,6 +246,15 @@ CUresult cuFuncSetCacheConfig(CUfunction handle, CUfunc_cache)
     return function_of(context, handle) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
 }
 
+// PyCUDA's prepared calls still make this call, and then give the shape to cuLaunchKernel, which is what counts.
+CUresult cuFuncSetBlockShape(CUfunction handle, int x, int y, int z)
+{
+    WITH_CONTEXT
+    if (!function_of(context, handle))
+        return CUDA_ERROR_INVALID_HANDLE;
+    return x < 1 || y < 1 || z < 1 ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
+}
+
 // The kernels know one dimension, so the others have to be 1.
 CUresult cuLaunchKernel(CUfunction handle, unsigned grid, unsigned grid_y, unsigned grid_z, unsigned block,
                         unsigned block_y, unsigned block_z, unsigned shared_bytes, CUstream stream_handle,
