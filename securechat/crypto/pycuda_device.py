@@ -155,10 +155,12 @@ class PycudaDevice:
 
     def close(self) -> None:
         """See Device."""
+        # The context takes everything in it along. What is let go of after that is not asked for one by one,
+        # which PyCUDA complains of on standard error where the device has failed.
+        _leave(self._driver, self._context)
         self._functions.clear()
         self._allocations.clear()
         self._module = None
-        _leave(self._driver, self._context)
 
     def _function(self, name: str) -> Any:
         function = self._module.get_function(name)
