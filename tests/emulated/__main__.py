@@ -5,6 +5,7 @@ be built.
 """
 
 import os
+import subprocess
 import sys
 from typing import Final
 
@@ -35,8 +36,7 @@ def main(words: list[str]) -> int:
         environment["LD_LIBRARY_PATH"] = prepended("LD_LIBRARY_PATH", str(driver))
     if all(word.startswith("-") for word in rest):
         rest += [f"tests.emulated.{path.stem}" for path in sorted(HERE.glob(f"*{SUFFIX}.py"))]
-    os.chdir(CHECKOUT)
-    os.execve(sys.executable, [sys.executable, "-m", "twisted.trial", *rest], environment)
+    return subprocess.call([sys.executable, "-m", "twisted.trial", *rest], cwd=CHECKOUT, env=environment)
 
 
 if __name__ == "__main__":
