@@ -7,7 +7,9 @@ import ctypes
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Final
+from typing import Final, NoReturn
+
+from securechat.crypto.device import DeviceUnavailable
 
 NO_PYCUDA: Final = "PyCUDA is not installed (pip install 'securechat[cuda]')"
 NO_DRIVER: Final = "no NVIDIA driver: {library} cannot be loaded"
@@ -18,7 +20,7 @@ def why_not(
     installed: Callable[[str], object | None] = find_spec,
     load: Callable[[str], object] = ctypes.CDLL,
     platform: str = sys.platform,
-) -> str:
+) -> str | None:
     """Give the first reason, in one line for a person, why CUDA cannot be used here.
 
     `installed` finds a module by name, `load` loads a shared library or raises OSError.
@@ -31,3 +33,8 @@ def why_not(
     except OSError:
         return NO_DRIVER.format(library=library)
     return NO_ENGINE
+
+
+def CudaEngine() -> NoReturn:
+    """Stand where the engine will. Raises DeviceUnavailable."""
+    raise DeviceUnavailable(NO_ENGINE)
