@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from securechat.crypto.aead import KEY_BYTES, MIN_SEALED_BYTES
+from securechat.crypto.aead import KEY_BYTES
 from securechat.crypto.costs import EngineCosts, Operation, Sample, Shape, fit
 from securechat.crypto.engine import Engine
 
@@ -33,8 +33,6 @@ SHAPES: Final = (
     (16_384, 200),
 )
 """Messages, and bytes of each. The largest fill a GPU and all processors; single ones show what a chain costs."""
-_ITEM_WORK: Final = 1_024
-"""What one message costs besides its bytes, in bytes: to foretell how long a shape takes, from one before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +74,7 @@ class _Stopwatch:
         self._seconds = seconds
         self._stopped = stopped
         self._ends_s = seconds() + budget_s
-        self._rate = 0.0
+        self._last = SHAPES[0]
         self._took: dict[tuple[int, int], float] = {}
         self._materials: dict[tuple[int, int], _Material] = {}
         self.samples: dict[Operation, list[Sample]] = {"seal": [], "open": []}
@@ -104,12 +102,18 @@ class _Stopwatch:
         opened = Shape(count, grown.bytes + count * len(ASSOCIATED), grown.longest)
         self.samples["seal"].append(Sample(material.shape, between - before))
         self.samples["open"].append(Sample(opened, after - between))
-        self._took[count, each] = after - begun
-        self._rate = (after - begun) / _work(count, each)
+        self._last = count, each
+        self._took[self._last] = after - begun
 
     def _expected_s(self, count: int, each: int) -> float:
-        """Foretell how long a shape takes: as long as the last time, or in proportion to the shape before it."""
-        return self._took.get((count, each), self._rate * _work(count, each))
+        """Foretell how long a shape takes: as long as the last time.
+
+        At first, as many times as long as the shape before it as it has more items or more bytes: that is
+        too long for most engines, and not too short for any.
+        """
+        items, size = self._last
+        times = max(count / items, count * each / (items * size))
+        return self._took.get((count, each), times * self._took[self._last])
 
     def _material(self, count: int, each: int) -> _Material:
         found = self._materials.get((count, each))
@@ -120,7 +124,3 @@ class _Stopwatch:
             found = _Material(keys, [ASSOCIATED] * count, [bytes(each)] * count, shape)
             self._materials[count, each] = found
         return found
-
-
-def _work(count: int, each: int) -> int:
-    return count * (each + MIN_SEALED_BYTES + _ITEM_WORK)

@@ -101,7 +101,8 @@ class CostCache:
         # Deep nesting makes the parser give up with a RecursionError.
         with suppress(OSError, ValueError, RecursionError):
             with open(self._path, "rb") as file:
-                found = json.loads(file.read(MOST_BYTES))
+                text = file.read(MOST_BYTES + 1)
+            found = json.loads(text) if len(text) <= MOST_BYTES else None
             if isinstance(found, dict) and found.get("format") == FORMAT and isinstance(found.get("engines"), dict):
                 entries: dict[str, Any] = found["engines"]
                 return entries

@@ -6,7 +6,7 @@ Near the crossover, where it hardly matters, batches so stay with one engine, wh
 Predictions are corrected slowly by what batches really take: each engine and operation has a factor, which
 moves by a sixteenth of the way to each measurement. Three things keep it from harm:
 
-* a measurement counts as at most twice or half of what was expected, and a factor stays between 1/4 and 4;
+* a measurement counts as at most twice or half of what was expected, and a factor stays between 1/16 and 16;
 * batches of less than 100 us are not measured by: what they take is mostly waiting for Python's global lock,
   which tells of the rest of the process and nothing of the engine;
 * the factor of the engine that is passed over goes back towards 1, half of the way in 180 batches.
@@ -25,7 +25,7 @@ WEIGHT: Final = 1 / 16
 """Of one measurement in the factor."""
 STEP_LIMIT: Final = log(2)
 """The most, as a logarithm, that one measurement is taken to be off."""
-LIMIT: Final = log(4)
+LIMIT: Final = log(16)
 """The most, as a logarithm, that a factor is off 1."""
 LEAST_S: Final = 100e-6
 """What a batch must take to be measured by."""
