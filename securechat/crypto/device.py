@@ -45,6 +45,7 @@ KERNELS: Final = {
     "decrypt_keys": Kernel("PIIPI", TABLE_BYTES),
     "cbc_decrypt": Kernel("PIPPPIPPPI", TABLE_BYTES),
     "check_padding": Kernel("PPPPI", 0),
+    "pack_texts": Kernel("PPPPI", 0),
 }
 """Every kernel of kernels/module.cu, by name."""
 

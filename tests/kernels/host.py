@@ -102,6 +102,10 @@ class HostKernels:
             else:
                 assert argument.ctypes.data % ALIGNMENT == 0
                 values.append(ctypes.c_void_p(argument.ctypes.data))
+        self.launch_values(name, grid, block, shared_bytes, values)
+
+    def launch_values(self, name: str, grid: int, block: int, shared_bytes: int, values: list[Any]) -> None:
+        """Run one kernel on arguments of ctypes. Raises DivergedError where a device would hang."""
         pointers = (ctypes.c_void_p * len(values))(*map(ctypes.addressof, values))
         function = getattr(self._library, f"launch_{name}")
         if function(grid, block, ctypes.c_size_t(shared_bytes), pointers) == DIVERGED:
@@ -214,11 +218,11 @@ class HostKernelEngine(PackedLists):
 
     def _texts(self, padded: Bytes, block_at: Array, ok: Bytes) -> tuple[Batch, Flags]:
         lengths = self.check_padding(padded, block_at, ok)
-        starts: Offsets = 16 * block_at.astype(np.int64)
-        sizes = starts[1:] - starts[:-1]
-        within = np.arange(len(padded)) - np.repeat(starts[:-1], sizes)
-        texts = padded[within < np.repeat(lengths, sizes)]
-        return Batch(texts, _offsets(lengths.astype(np.int64))), ok.astype(np.bool_)
+        out_at = _offsets(lengths)
+        texts = _filled(16 * int(block_at[-1]))
+        slack = np.concatenate([padded, _filled(SLACK_BYTES)])
+        self._run("pack_texts", 0, slack, block_at, out_at, texts, len(ok))
+        return Batch(texts[: out_at[-1]], out_at), ok.astype(np.bool_)
 
     def _run(self, name: str, shared_bytes: int, *arguments: Array | int) -> None:
         self._kernels.launch(name, self._grid, self._block, shared_bytes, *arguments)

@@ -2,21 +2,6 @@
 #pragma once
 #include "aes.cu"
 
-// The item that block `block` belongs to: the last m with block_at[m] <= block. Items without blocks are
-// passed over.
-__device__ __forceinline__ u32 item_of(const u32 *block_at, u32 n, u32 block)
-{
-    u32 low = 0, high = n;
-    while (high - low > 1) {
-        const u32 middle = low + (high - low) / 2;
-        if (block_at[middle] <= block)
-            low = middle;
-        else
-            high = middle;
-    }
-    return low;
-}
-
 // keys      round keys from decrypt_keys: those of item m begin at word m * key_words; key_words is 60, or
 //           0 (one key for all).
 // ivs       16 bytes for each item; not read where lead is 16.

@@ -72,3 +72,17 @@ __device__ __forceinline__ uint4 xor_block(uint4 a, uint4 b)
     a.w ^= b.w;
     return a;
 }
+
+// The item that place `at` belongs to: the last m with starts[m] <= at. Empty items are passed over.
+template <class Place> __device__ __forceinline__ u32 item_of(const Place *starts, u32 n, Place at)
+{
+    u32 low = 0, high = n;
+    while (high - low > 1) {
+        const u32 middle = low + (high - low) / 2;
+        if (starts[middle] <= at)
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
+}

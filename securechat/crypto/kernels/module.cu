@@ -3,4 +3,5 @@
 #include "decrypt_keys.cu"
 #include "cbc_decrypt.cu"
 #include "padding.cu"
+#include "pack_texts.cu"
 #include "hmac.cu"
