@@ -12,21 +12,19 @@ data. The paths:
 Packed sealing is given its ivs, the others draw theirs, as their callers would.
 """
 
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
 
-import numpy as np
-
 from securechat.bench.loop import loop_open, loop_seal
+from securechat.bench.material import make_sealed, make_texts
 from securechat.bench.measure import Clock, drive, rows, timer, turns
 from securechat.bench.rows import LOOP, Name, Row
 from securechat.bench.units import size_name
-from securechat.crypto.aead import IV_BYTES, KEY_BYTES, sealed_bytes
-from securechat.crypto.batch import Batch, Bytes
+from securechat.crypto.aead import sealed_bytes
+from securechat.crypto.batch import Batch
 from securechat.crypto.engine import MAX_TOTAL_BYTES, Engine
 from securechat.crypto.packing import Packed
 
@@ -35,12 +33,9 @@ COUNTS: Final = (1, 16, 256, 4096, 65536)
 QUICK_SIZES: Final = (200, 4096)
 QUICK_COUNTS: Final = (1, 16, 256)
 OPERATIONS: Final = ("seal", "open")
-ASSOCIATED_BYTES: Final = 32
 MEMORY_BYTES: Final = 1 << 30
 """The most text in one batch where nothing else is asked for; some six copies of it exist at a time."""
 
-_POOL_BYTES: Final = 1 << 24
-"""So much randomness is drawn; longer material repeats it."""
 _MESSAGE_BYTES: Final = 512
 """What a short message takes all the same: its key, and Python's objects."""
 _CHECKED: Final = 16
@@ -80,19 +75,6 @@ class Ways:
     """Of PATHS."""
 
 
-@dataclass(frozen=True, slots=True)
-class Material:
-    """n messages of one size, packed and as lists: texts, or what was sealed of them."""
-
-    keys: Bytes
-    ivs: Bytes
-    associated: Batch
-    items: Batch
-    key_list: list[bytes]
-    associated_list: list[bytes]
-    item_list: list[bytes]
-
-
 def grid(sizes: Iterable[int], counts: Sequence[int], most_bytes: int) -> tuple[list[Cell], list[str]]:
     """Give the cells of these sizes and counts, and a line about each pair that has too many bytes."""
     cells, left_out = [], []
@@ -103,24 +85,6 @@ def grid(sizes: Iterable[int], counts: Sequence[int], most_bytes: int) -> tuple[
             else:
                 cells += [Cell(operation, size, n) for operation in OPERATIONS]
     return cells, left_out
-
-
-def make_texts(size: int, n: int) -> Material:
-    """Make n messages of random bytes, with keys, ivs and associated data."""
-    keys = _random(KEY_BYTES * n).reshape(n, KEY_BYTES)
-    associated, items = _equal(ASSOCIATED_BYTES, n), _equal(size, n)
-    ivs = _random(IV_BYTES * n).reshape(n, IV_BYTES)
-    return Material(keys, ivs, associated, items, _rows(keys), associated.split(), items.split())
-
-
-def make_sealed(size: int, n: int, engine: Engine, one_key: bool = False) -> Material:
-    """Make n sealed messages: each under its own key, or all under the first one's."""
-    texts = make_texts(size, n)
-    keys = texts.keys[:1] if one_key else texts.keys
-    sealed = engine.seal(keys, texts.ivs, texts.associated, texts.items)
-    return Material(
-        texts.keys, texts.ivs, texts.associated, sealed, texts.key_list, texts.associated_list, sealed.split()
-    )
 
 
 def runs(cell: Cell, ways: Ways) -> dict[Name, Run]:
@@ -190,16 +154,3 @@ def _fitting(cell: Cell, ways: Ways) -> dict[str, Yardstick]:
     if "packed" not in ways.paths:
         return {}
     return {name: one for name, one in ways.yardsticks.items() if cell.size <= one.longest_text}
-
-
-def _random(size: int) -> Bytes:
-    return np.resize(np.frombuffer(os.urandom(min(size, _POOL_BYTES)), np.uint8), size)
-
-
-def _equal(size: int, n: int) -> Batch:
-    return Batch(_random(size * n), np.arange(n + 1, dtype=np.int64) * size)
-
-
-def _rows(array: Bytes) -> list[bytes]:
-    joined, width = array.tobytes(), array.shape[1]
-    return [joined[at : at + width] for at in range(0, len(joined), width)]

@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from securechat.bench.crypto import ASSOCIATED_BYTES
+from securechat.bench.material import ASSOCIATED_BYTES
 from securechat.bench.ipsec_mb import NoYardstick
 from securechat.bench.rows import Row
 from securechat.crypto.aead import IV_BYTES, TAG_BYTES, sealed_bytes

@@ -1,6 +1,7 @@
 """What a measurement gives: one row for each way of doing the same."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Final
 
 Name = tuple[str, str]
@@ -47,3 +48,15 @@ class Row:
     def rate(self) -> float:
         """Bytes of text in a second."""
         return self.n * self.size / self.seconds
+
+
+def beside_loop(row: Row, rows: Iterable[Row]) -> Row:
+    """Give a row that was measured by itself its ratio to the loop of these rows, message by message.
+
+    That is the loop of the same operation and size with the most messages; without one there is no ratio.
+    """
+    loops = [one for one in rows if one.name == LOOP and (one.operation, one.size) == (row.operation, row.size)]
+    if not loops:
+        return row
+    loop = max(loops, key=lambda one: one.n)
+    return replace(row, ratio=(loop.seconds / loop.n) / (row.seconds / row.n))
