@@ -51,8 +51,12 @@ class BenchError(Exception):
 class Yardstick(Packed, Protocol):
     """Something from outside that does the same on batches whose texts are equally long."""
 
-    longest_text: int
-    """The longest text that it takes."""
+    @property
+    def longest_text(self) -> int:
+        """The longest text that it takes."""
+
+    def close(self) -> None:
+        """Give back whatever it holds."""
 
 
 @dataclass(frozen=True, slots=True)
