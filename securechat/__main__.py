@@ -2,6 +2,10 @@
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,9 +40,30 @@ def _run(arguments: Sequence[str] | None) -> int:
     engines = commands.add_parser("engines", help="what can seal and open here, and why the rest cannot")
     engines.add_argument("-v", "--verbose", action="store_true", help="what auto knows of their costs")
     engines.set_defaults(run=lambda options: _engines(options.verbose))
+    _add_bench(commands)
     options = parser.parse_args(arguments)
     status: int = options.run(options)
     return status
+
+
+def _add_bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    from securechat.bench.options import add_options
+
+    bench = commands.add_parser("bench", help="how fast this machine seals and opens")
+    subjects = bench.add_subparsers(title="subjects", required=True, metavar="SUBJECT")
+    crypto = subjects.add_parser(
+        "crypto",
+        help="every engine against a loop of single messages",
+        description="Time every engine against a loop of single messages, over sizes and numbers of messages.",
+    )
+    add_options(crypto)
+    crypto.set_defaults(run=_bench)
+
+
+def _bench(options: "argparse.Namespace") -> int:
+    from securechat.bench.command import run
+
+    return run(options)
 
 
 def _demo(engine: str) -> int:

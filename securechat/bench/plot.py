@@ -1,0 +1,224 @@
+"""The rows as a picture: time for each message against the number of messages, in SVG.
+
+A panel for each size, sealing on the left and opening on the right, both axes logarithmic. A colour for
+each engine, a dash for each path, upright strokes from the fastest to the slowest round, and a ring wherever
+a way passes the loop or another engine, which the words below the panel name. An estimate, which knows no
+number of messages, is a level line.
+
+Everything is drawn on a ground of its own, in colours for light and for dark screens; text is text.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from textwrap import wrap
+from typing import Final
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
+
+from securechat.bench.axes import Axis
+from securechat.bench.crossover import Crossover, crossovers
+from securechat.bench.rows import LOOP, PATHS, Name, Row
+from securechat.bench.units import count_name, size_name
+
+WIDTH: Final = 960
+_PANEL_WIDTH: Final = 390
+_PANEL_HEIGHT: Final = 210
+_LEFT: Final = 60
+_GUTTER: Final = 80
+_TOP: Final = 96
+_CAPTION_LINE: Final = 14
+_BELOW_AXIS: Final = 40
+_BETWEEN: Final = 34
+_CAPTION_LETTERS: Final = 66
+_LEGEND_COLUMN: Final = 150
+
+COLOURS: Final = {
+    "cryptography": ("#57606a", "#9ea7b3"),
+    "cpu": ("#0969da", "#58a6ff"),
+    "native": ("#bc4c00", "#f0883e"),
+    "cuda": ("#1a7f37", "#3fb950"),
+    "ipsec-mb": ("#8250df", "#bc8cff"),
+    "openssl": ("#9a6700", "#d4b106"),
+}
+"""The colour of each engine on a light ground, and on a dark one."""
+DASHES: Final = {"packed": "6 3", "list-1key": "2 3", "estimate": "1 4"}
+"""The dash of each path; the others are whole lines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """What one panel shows."""
+
+    operation: str
+    size: int
+    lines: dict[Name, list[Row]]
+    levels: list[Row]
+    crossings: list[Crossover]
+
+
+def plot(rows: Iterable[Row], caption: str) -> str:
+    """Draw rows of seal and open; others are left out. `caption` says what they were measured on.
+
+    Gives an SVG document. Raises ValueError where there is nothing to draw.
+    """
+    panels = _panels([row for row in rows if row.operation in ("seal", "open")])
+    if not panels:
+        raise ValueError("there is nothing to draw")
+    operations = list(dict.fromkeys(panel.operation for panel in panels))
+    sizes = sorted({panel.size for panel in panels})
+    names = list(dict.fromkeys(name for panel in panels for name in _names(panel)))
+    top: float = _TOP + 18 * (-(-len(names) // _legend_columns()) - 1)
+    svg = Element("svg", xmlns="http://www.w3.org/2000/svg", role="img")
+    SubElement(svg, "title").text = "Sealing and opening: microseconds per message"
+    SubElement(svg, "desc").text = caption
+    SubElement(svg, "style").text = _style()
+    ground = SubElement(svg, "rect", {"class": "ground", "x": "0", "y": "0"})
+    _text(svg, _LEFT, 26, "Microseconds per message, by the number of messages in one call", "title")
+    _text(svg, _LEFT, 44, caption, "small")
+    _legend(svg, names)
+    for size in sizes:
+        bottom = top
+        for panel in (panel for panel in panels if panel.size == size):
+            left = _LEFT + operations.index(panel.operation) * (_PANEL_WIDTH + _GUTTER)
+            bottom = max(bottom, _draw(svg, panel, left, top))
+        top = bottom + _BETWEEN
+    for element in (svg, ground):
+        element.set("width", str(WIDTH))
+        element.set("height", str(top))
+    svg.set("viewBox", f"0 0 {WIDTH} {top}")
+    indent(svg)
+    return tostring(svg, encoding="unicode") + "\n"
+
+
+def _panels(rows: Sequence[Row]) -> list[Panel]:
+    found: dict[tuple[str, int], Panel] = {}
+    for row in rows:
+        panel = found.setdefault((row.operation, row.size), Panel(row.operation, row.size, {}, [], []))
+        if row.path == "estimate":
+            panel.levels.append(row)
+        elif row.name == LOOP or row.path in PATHS:
+            panel.lines.setdefault(row.name, []).append(row)
+    for panel in found.values():
+        for line in panel.lines.values():
+            line.sort(key=lambda row: row.n)
+        panel.crossings.extend(crossovers(row for line in panel.lines.values() for row in line))
+    return [panel for panel in found.values() if panel.lines]
+
+
+def _names(panel: Panel) -> list[Name]:
+    return [*panel.lines, *(row.name for row in panel.levels)]
+
+
+def _draw(svg: Element, panel: Panel, left: float, top: float) -> float:
+    """Draw one panel with its caption; give the height at which it ends."""
+    rows = [row for line in panel.lines.values() for row in line]
+    ends = [end / row.n for row in rows for end in (row.fastest, row.slowest)]
+    ends += [row.seconds / row.n for row in panel.levels]
+    x = Axis(min(row.n for row in rows), max(row.n for row in rows), left, left + _PANEL_WIDTH)
+    y = Axis(1e6 * min(ends), 1e6 * max(ends), top + _PANEL_HEIGHT, top).rounded()
+    group = SubElement(svg, "g")
+    title = f"{panel.operation}, {size_name(panel.size)}"
+    _text(group, left, top - 8, title, "panel")
+    for tick in y.decades():
+        _line(group, left, y.at(tick), left + _PANEL_WIDTH, y.at(tick), "rule")
+        _text(group, left - 6, y.at(tick) + 4, f"{tick:g}", "small end")
+    for n in sorted({row.n for row in rows}):
+        _line(group, x.at(n), top, x.at(n), top + _PANEL_HEIGHT, "rule")
+        _text(group, x.at(n), top + _PANEL_HEIGHT + 15, count_name(n), "small middle")
+    for row in panel.levels:
+        level = y.at(1e6 * row.seconds / row.n)
+        _line(group, left, level, left + _PANEL_WIDTH, level, _class(row.name))
+    for name, line in panel.lines.items():
+        points = [(x.at(row.n), y.at(1e6 * row.seconds / row.n)) for row in line]
+        for row, (across, _) in zip(line, points, strict=True):
+            low, high = (y.at(1e6 * end / row.n) for end in (row.fastest, row.slowest))
+            _line(group, across, low, across, high, f"spread {_class(name)}")
+        path = " ".join(f"{across:.1f},{down:.1f}" for across, down in points)
+        SubElement(group, "polyline", {"class": _class(name), "points": path})
+        for across, down in points:
+            dot = {"class": f"dot {_class(name)}", "cx": f"{across:.1f}", "cy": f"{down:.1f}", "r": "2"}
+            SubElement(group, "circle", dot)
+    for crossing in panel.crossings:
+        _ring(group, panel, crossing, x, y)
+    height = top + _PANEL_HEIGHT + _BELOW_AXIS
+    for words in _captions(panel):
+        _text(group, left, height, words, "small")
+        height += _CAPTION_LINE
+    return height
+
+
+def _ring(group: Element, panel: Panel, crossing: Crossover, x: Axis, y: Axis) -> None:
+    """Mark where two lines cross, on the one that gets ahead."""
+    if crossing.n is None or not crossing.inside:
+        return
+    line = panel.lines[crossing.ahead]
+    before = max((row for row in line if row.n <= crossing.n), key=lambda row: row.n)
+    after = min((row for row in line if row.n >= crossing.n), key=lambda row: row.n)
+    low, high = (math.log(row.seconds / row.n) for row in (before, after))
+    span = math.log(after.n / before.n)
+    part = math.log(crossing.n / before.n) / span if span else 0.0
+    place = y.at(1e6 * math.exp(low + part * (high - low)))
+    ring = {
+        "class": f"ring {_class(crossing.ahead)}",
+        "cx": f"{x.at(crossing.n):.1f}",
+        "cy": f"{place:.1f}",
+        "r": "6",
+    }
+    SubElement(SubElement(group, "circle", ring), "title").text = str(crossing)
+
+
+def _captions(panel: Panel) -> list[str]:
+    """Say in a few lines from how many messages on each way is ahead: of the loop, and of another engine."""
+    said: dict[str, list[str]] = {}
+    for crossing in panel.crossings:
+        passed = "the loop" if crossing.behind == LOOP else crossing.behind[0]
+        where = "never" if crossing.n is None else f"{'≈' if crossing.inside else '≥'} {crossing.n:.2g}"
+        # Words that belong together are kept together by spaces that do not break.
+        said.setdefault(passed, []).append(f"{' '.join(crossing.ahead)} {where}".replace(" ", "\N{NO-BREAK SPACE}"))
+    return [
+        line
+        for passed, ways in said.items()
+        for line in wrap(f"Faster than {passed} from n on: {', '.join(ways)}", _CAPTION_LETTERS)
+    ]
+
+
+def _legend_columns() -> int:
+    return (WIDTH - _LEFT) // _LEGEND_COLUMN
+
+
+def _legend(svg: Element, names: Sequence[Name]) -> None:
+    for number, name in enumerate(names):
+        row, column = divmod(number, _legend_columns())
+        left, height = _LEFT + column * _LEGEND_COLUMN, 64 + 18 * row
+        _line(svg, left, height - 4, left + 24, height - 4, _class(name))
+        _text(svg, left + 30, height, " ".join(name), "small")
+
+
+def _class(name: Name) -> str:
+    """Give the style classes of a line: its engine and its path."""
+    return f"line {name[0]} {name[1]}"
+
+
+def _style() -> str:
+    def engines(ground: int) -> str:
+        return "".join(f".{name}{{stroke:{both[ground]};color:{both[ground]}}}" for name, both in COLOURS.items())
+
+    dashes = "".join(f".{path}{{stroke-dasharray:{dash}}}" for path, dash in DASHES.items())
+    return (
+        ".ground{fill:#fff}text{fill:#1f2328;font-family:system-ui,sans-serif}.rule{stroke:#d0d7de;stroke-width:.7}"
+        ".title{font-size:16px;font-weight:600}.panel{font-size:13px;font-weight:600}.small{font-size:11px}"
+        f".end{{text-anchor:end}}.middle{{text-anchor:middle}}.line{{fill:none;stroke-width:1.8}}{dashes}"
+        ".spread{stroke-width:4;stroke-dasharray:none;opacity:.35}.dot{fill:currentColor;stroke-dasharray:none}"
+        f".ring{{stroke-width:1.5;stroke-dasharray:none}}{engines(0)}"
+        "@media (prefers-color-scheme:dark){.ground{fill:#0d1117}text{fill:#e6edf3}.rule{stroke:#30363d}"
+        f"{engines(1)}}}"
+    )
+
+
+def _line(parent: Element, x1: float, y1: float, x2: float, y2: float, style: str) -> None:
+    ends = {"x1": f"{x1:.1f}", "y1": f"{y1:.1f}", "x2": f"{x2:.1f}", "y2": f"{y2:.1f}"}
+    SubElement(parent, "line", {"class": style, **ends})
+
+
+def _text(parent: Element, x: float, y: float, words: str, style: str) -> None:
+    SubElement(parent, "text", {"class": style, "x": f"{x:.1f}", "y": f"{y:.1f}"}).text = words
