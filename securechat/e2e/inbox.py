@@ -1,11 +1,11 @@
 """What comes in a room: frames in, outcomes out, in the order of SC1 §7 and by the run of SC1 §8.
 
-For each frame: its form; its epoch is in our log; its device was a member then; its session is known; the relay's
-session key of the epoch is there; nobody left between the session's epoch and its own; it did not come before and
-is not too far ahead. Then the run: frames of one session that follow each other by index and `prev` vouch for one
-another, so **one** signature is checked, the last one's; where that is bad the frame is dropped and the one before
-it is asked. What has passed is a list of independent jobs for an engine, whose results `Batch.finish` turns into
-outcomes: tag, padding, the room inside.
+For each frame: its form; its epoch is in our log; its device was a member then, and ours; its session is known; the
+relay's session key of the epoch is there; nobody left between the session's epoch and its own; it did not come
+before and is not too far ahead. Then the run: frames of one session that follow each other by index and `prev`
+vouch for one another, so **one** signature is checked, the last one's; where that is bad the frame is dropped and
+the one before it is asked. What has passed is a list of independent jobs for an engine, whose results
+`Batch.finish` turns into outcomes: tag, padding, the room inside.
 
 What waits for something is held here, within bounds and no more of it than its share for any device, and asked for
 once. A frame whose device was no member is refused before it could be held: nobody would answer for it.
@@ -99,8 +99,12 @@ class Batch:
 class Inbox:
     """What we hear in one room."""
 
-    def __init__(self, roster: Roster, pins: Pins) -> None:
-        """Begin with no keys. The roster and the pins are the caller's, who goes on changing them."""
+    def __init__(self, device: bytes, roster: Roster, pins: Pins) -> None:
+        """Begin with no keys, for our device (its 32-byte public key).
+
+        The roster and the pins are the caller's, who goes on changing them.
+        """
+        self._device = device
         self._roster = roster
         self._pins = pins
         self._session_keys: dict[bytes, bytes] = {}
@@ -210,6 +214,9 @@ class Inbox:
         sender = self._roster.named_at(arrived.sender, header.epoch)
         if sender is None:
             return Refused(arrived.seq, Refusal.NOT_A_MEMBER)
+        if self._roster.member_at(self._device, header.epoch) is None:
+            # Nobody hands us the keys of a time when we were not there, so there is nothing to wait for.
+            return Refused(arrived.seq, Refusal.KEY_GONE)
         session = self._sessions.get(sender.device, {}).get(header.sid)
         if session is None:
             return self._hold(arrived, frame, Awaited.SENDER_KEY)
@@ -220,10 +227,8 @@ class Inbox:
     def _refusal(self, checked: _Checked, before: list[_Checked]) -> Refusal | None:
         """What else is asked before the signature; the frame follows the run `before`, if there is one."""
         header, session = checked.frame.header, checked.session
-        if before:
-            timely = checked.place >= before[-1].place
-        else:
-            timely = session.is_in_order(header.index, checked.place)
+        place = checked.place
+        timely = place >= before[-1].place if before else session.is_in_order(header.index, place)
         if not timely or not is_epoch_of(self._roster, session.descriptor, header.epoch):
             return Refusal.STALE_EPOCH
         refusal = session.refusal(checked.frame)

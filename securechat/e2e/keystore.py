@@ -1,6 +1,6 @@
 """The bytes in which a device keeps its keys: sealed under a passphrase or not, and whole or refused.
 
-    "SCKS" 0x01 ‖ way 1 ‖ u64 counter ‖ body ‖ H(all before ‖ place)
+    "SCKS" 0x01 ‖ way 1 ‖ u64 counter ‖ body ‖ H(lp(place) ‖ all before)
 
     way 0     body = content
     way 1     body = salt 16 ‖ u32 memory KiB ‖ u32 passes ‖ u32 lanes ‖ iv 16 ‖ ciphertext ‖ tag 32
@@ -107,7 +107,13 @@ class Lock:
     """The key that a passphrase gives, so that it is asked for once. Never printed."""
 
     def __init__(self, passphrase: str, salt: bytes, cost: Cost) -> None:
-        """Derive it: some 100 ms and `cost` of memory. Raises `StoreError` where OpenSSL has no Argon2."""
+        """Derive it: some 100 ms and `cost` of memory.
+
+        Raises `StoreError` where OpenSSL has no Argon2, and ValueError for a cost that `is_bearable` does not let
+        by.
+        """
+        if not cost.is_bearable():
+            raise ValueError("cost: out of bounds")
         self.salt = salt
         self.cost = cost
         secret = passphrase.encode("utf-8", "surrogatepass")
@@ -220,4 +226,4 @@ def _unlock(data: bytes, place: bytes, passphrase: str | None) -> tuple[Lock, by
 
 
 def _checksum(data: bytes, place: bytes) -> bytes:
-    return sha256(data + place).digest()
+    return sha256(lp(place) + data).digest()

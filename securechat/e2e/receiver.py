@@ -23,12 +23,13 @@ MAX_SKIPPED: Final = 1_000
 SKIPPED_MS: Final = 7 * 24 * 3600 * 1000
 """For how long."""
 
+_ANY_PLACE: Final = 2**32 - 1
 _DESCRIPTOR: Final[Bounds] = (164, 164)
 _SKIPPED_BYTES: Final = 4 + CHAIN_KEY_BYTES + 8
 _SEEN_BYTES: Final = 4 + 2 * HASH_BYTES
 _SKIPPED: Final[Bounds] = (0, MAX_SKIPPED * (4 + _SKIPPED_BYTES))
 _SEEN: Final[Bounds] = (0, WINDOW * (4 + _SEEN_BYTES))
-PACKED: Final[Bounds] = (244, 244 + _SKIPPED[1] + _SEEN[1])
+PACKED: Final[Bounds] = (252, 252 + _SKIPPED[1] + _SEEN[1])
 """The bounds of a packed session."""
 
 
@@ -53,8 +54,8 @@ class ReceivingSession:
     def __init__(self, key: SenderKey) -> None:
         """Begin where the key begins: what came before that index cannot be opened."""
         self.descriptor: Descriptor = key.descriptor
-        self.place = 0
-        """The number of the roster entry whose epoch the frame with the highest index was sealed in."""
+        self._places = 0, _ANY_PLACE
+        """Which entry of the log a newer frame's epoch begins with at the least, and an older one's at the most."""
         self._next = key.index
         self._chain_key = key.chain_key
         self._expected = key.index
@@ -86,7 +87,8 @@ class ReceivingSession:
 
     def is_in_order(self, index: int, place: int) -> bool:
         """Whether an epoch's place fits an index: a session goes from epoch to epoch and never back."""
-        return place >= self.place if index >= self._expected else place <= self.place
+        least, most = self._places
+        return place >= least if index >= self._expected else place <= most
 
     def accept(self, frame: Frame, place: int, now_ms: int) -> Accepted | Refusal:
         """Take a frame that has passed `refusal` and whose signature was good, or say that it is a double."""
@@ -100,7 +102,7 @@ class ReceivingSession:
             if header.index > self._counted:
                 gap = self._counted, header.index - 1
             self._expected = self._counted = header.index + 1
-            self.place = place
+            self._places = place, place
         self._expire(now_ms)
         seed = self._seed(header.index, now_ms)
         if seed is None:
@@ -134,6 +136,7 @@ class ReceivingSession:
             return key.index < self._next or chain_key == key.chain_key
         self._next, self._chain_key = key.index, key.chain_key
         self._expected = key.index
+        self._places = self._places[0], _ANY_PLACE
         return True
 
     @property
@@ -141,7 +144,7 @@ class ReceivingSession:
         """What a client may keep over a restart, under its own lock."""
         skipped = (u32(index) + seed + u64(at) for index, (seed, at) in self._skipped.items())
         seen = (u32(index) + digest + prev for index, (digest, prev) in self._seen.items())
-        numbers = u32(self.place), u32(self._next), u32(self._expected), u32(self._counted)
+        numbers = (u32(each) for each in (*self._places, self._next, self._expected, self._counted))
         return lp(self.descriptor.packed, *numbers, self._chain_key, lp(*skipped), lp(*seen))
 
     def _seed(self, index: int, now_ms: int) -> bytes | None:
@@ -172,11 +175,12 @@ class ReceivingSession:
 
 def read_session(data: bytes) -> ReceivingSession:
     """Undo `ReceivingSession.packed`. Raises `NotAuthentic`."""
-    packed, place, following, expected, counted, chain_key, skipped, seen = split(
-        data, _DESCRIPTOR, U32, U32, U32, U32, KEY, _SKIPPED, _SEEN
+    packed, least, most, following, expected, counted, chain_key, skipped, seen = split(
+        data, _DESCRIPTOR, U32, U32, U32, U32, U32, KEY, _SKIPPED, _SEEN
     )
     session = ReceivingSession(SenderKey(read_descriptor(packed), number(following), chain_key))
-    session.place, session._expected, session._counted = number(place), number(expected), number(counted)
+    session._places = number(least), number(most)
+    session._expected, session._counted = number(expected), number(counted)
     for item in split_list(skipped, (_SKIPPED_BYTES, _SKIPPED_BYTES), MAX_SKIPPED):
         session._skipped[number(item[:4])] = item[4:-8], number(item[-8:])
     for item in split_list(seen, (_SEEN_BYTES, _SEEN_BYTES), WINDOW):

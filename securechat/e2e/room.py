@@ -46,7 +46,7 @@ class SecureRoom:
         self._ring = ring
         self._pins = pins
         self._random = random
-        self._inbox = Inbox(roster, pins)
+        self._inbox = Inbox(person.device.public, roster, pins)
         self._sending: SendingSession | None = None
         self._handed: set[bytes] = set()
         self._held_blobs: list[tuple[int, str, bytes]] = []

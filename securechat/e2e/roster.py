@@ -100,13 +100,15 @@ class _Stay:
 class Roster:
     """The log of one room, as far as it is known here; every entry of it has been checked."""
 
-    def __init__(self, first: bytes) -> None:
-        """Begin with entry 0. Raises `RosterError`."""
+    def __init__(self, first: bytes, room: str | None = None) -> None:
+        """Begin with entry 0, of the room that the relay says it is of. Raises `RosterError`."""
         entry = _read(first)
         try:
             founding = read_founding(entry.detail)
         except NotAuthentic:
             raise RosterError(Fault.MALFORMED) from None
+        if room is not None and not is_named(founding, room):
+            raise RosterError(Fault.WRONG_ROOM)
         if not is_founding(entry, founding):
             raise RosterError(Fault.NO_RIGHT)
         if not entry_is_signed(entry):
@@ -290,6 +292,11 @@ def is_founding(entry: Entry, founding: Founding) -> bool:
         and (entry.subject, entry.actor) == (certificate.identity, certificate.device)
         and (pair is None or (certificate.name in pair and not founding.policy.is_open))
     )
+
+
+def is_named(founding: Founding, room: str) -> bool:
+    """Whether a room was founded under the name under which the relay shows it."""
+    return founding.room == room
 
 
 def is_known_actor(roster: Roster, actor: Member | None, entry: Entry) -> bool:
