@@ -10,7 +10,7 @@ from securechat.crypto import aead
 from securechat.e2e import identity
 from securechat.e2e.encoding import LABEL_KEY, LABEL_SEAL, lp, u64
 from securechat.e2e.errors import NotAuthentic
-from securechat.e2e.hpke import NoMlKemError, Suite, best_suite, hpke_open, hpke_seal
+from securechat.e2e.hpke import NoMlKemError, Suite, best_suite, hpke_open, hpke_seal, public_of
 from securechat.e2e.identity import Certificate, certify, login_is_proven, prove_login, read_certificate
 from securechat.e2e.inbox import DEVICE_SESSIONS
 from securechat.e2e.outcomes import Awaited, Held, KeyTaken, Refusal, Refused
@@ -241,6 +241,16 @@ class SealedKeyTests(SynchronousTestCase):
         """Bob cannot pass Alice's key on as hers: neither the blob, nor its inside sealed again."""
         blob = self.sealed("bob")
         self.assert_refused(Refusal.NOT_AUTHENTIC, blob, to="carol")
+        again = self.sealed_again(self.inner(blob, "bob"), "carol", self.key.descriptor)
+        self.assert_refused(Refusal.NOT_AUTHENTIC, again, to="carol")
+
+    def test_re_forwarded_under_the_same_number(self) -> None:
+        """That holds also where Bob gave his prekey the number of Carol's, which everybody can see."""
+        bob, carol = self.scene.people["bob"], self.scene.people["carol"]
+        number, suite, seed = carol.prekey().prekey_id, best_suite(), b"s" * 32
+        record = offer(bob.person.device, number, suite, public_of(suite, seed), NOW)
+        bob.ring._kept = {number: (record, seed)}
+        blob = seal_key(self.device, self.key, bob.device, record)
         again = self.sealed_again(self.inner(blob, "bob"), "carol", self.key.descriptor)
         self.assert_refused(Refusal.NOT_AUTHENTIC, again, to="carol")
 
