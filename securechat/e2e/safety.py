@@ -21,7 +21,7 @@ from typing import Final
 
 from securechat.e2e.encoding import KEY, NAME, U64, Bounds, lp, number, read_name, split, split_list, u64
 from securechat.e2e.errors import E2EError, NotAuthentic
-from securechat.e2e.prekeys import PrekeyRecord
+from securechat.e2e.prekeys import SKEW_MS, PrekeyRecord
 
 ITERATIONS: Final = 5_200
 DIGITS: Final = 60
@@ -179,7 +179,8 @@ def is_no_step_back(pin: Pin, device: bytes, record: PrekeyRecord) -> bool:
     """Whether a prekey is neither older nor weaker than the last one that we used of this device."""
     if pin.device != device:
         return True
-    return record.suite.rank >= pin.suite_rank and record.not_before_ms >= pin.prekey_from_ms
+    # The device's clock may have been put right since; a prekey from further ahead was never used.
+    return record.suite.rank >= pin.suite_rank and record.not_before_ms >= pin.prekey_from_ms - SKEW_MS
 
 
 def _packed(name: str, pin: Pin) -> bytes:

@@ -67,6 +67,7 @@ class Scene:
     def __init__(self, *names: str, room: str = "#den", is_open: bool = False) -> None:
         """The first one founds the room, and the others are added, or join where it is open."""
         self.now = NOW
+        self._opened = 0
         self.people = {name: someone(name) for name in names}
         self.rooms: dict[str, SecureRoom] = {}
         self.session_keys: dict[bytes, bytes] = {}
@@ -105,7 +106,7 @@ class Scene:
         self.log.append(entry)
         for name, room in self.rooms.items():
             if name != without:
-                room.follow([entry])
+                room.follow(self.log[len(room.roster) :])
         self._hand_session_keys()
 
     def prekey(self, name: str) -> PrekeyRecord:
@@ -154,7 +155,9 @@ class Scene:
 
     def _open(self, name: str) -> None:
         each = self.people[name]
-        room = SecureRoom(each.person, each.ring, Roster(self.log[0]), each.pins, randomness(f"room of {name}"))
+        self._opened += 1
+        random = randomness(f"room {self._opened} of {name}")
+        room = SecureRoom(each.person, each.ring, Roster(self.log[0]), each.pins, random)
         room.follow(self.log[1:])
         self.rooms[name] = room
         self._hand_session_keys()

@@ -158,9 +158,10 @@ class PrekeyTests(SynchronousTestCase):
         pins.meet("bob", BOB.identity)
         pins.use("bob", BOB.device, self.record(Suite.X25519, NOW))
         pins.use("bob", BOB.device, self.record(Suite.X_WING, NOW))
-        for record in (self.record(Suite.X25519, NOW + DAY), self.record(Suite.X_WING, NOW - 1)):
+        for record in (self.record(Suite.X25519, NOW + DAY), self.record(Suite.X_WING, NOW - SKEW_MS - 1)):
             self.assertRaises(NotAuthentic, pins.use, "bob", BOB.device, record)
-        pins.use("bob", BOB.device, self.record(Suite.X_WING, NOW + DAY))
+        for begun_ms in (NOW - SKEW_MS, NOW + DAY):
+            pins.use("bob", BOB.device, self.record(Suite.X_WING, begun_ms))
         pins.use("bob", MALLORY.device, self.record(Suite.X25519, NOW - DAY))
         self.assertRaises(NotAuthentic, pins.use, "nobody", BOB.device, self.record())
 
