@@ -24,9 +24,9 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from securechat.crypto import aead
 from securechat.e2e.content import BUCKETS
-from securechat.e2e.encoding import HASH_BYTES, LABEL_FRAME, LABEL_MESSAGE, SIGNATURE_BYTES, number, u32
-from securechat.e2e.errors import NotAuthentic
-from securechat.e2e.signing import SigningKey, is_signed
+from securechat.signed.encoding import HASH_BYTES, LABEL_FRAME, LABEL_MESSAGE, SIGNATURE_BYTES, number, u32
+from securechat.signed.errors import NotAuthentic
+from securechat.signed.signing import SigningKey, is_signed
 
 MAGIC: Final = b"SC1\x01"
 SID_BYTES: Final = 16

@@ -20,8 +20,8 @@ import msgspec
 from msgspec import Meta
 
 from securechat.e2e.body import PLAINTEXT_BYTES, TEXT_BYTES, BodyError, check_text
-from securechat.e2e.encoding import LENGTH_BYTES, number, u32
-from securechat.e2e.errors import NotAuthentic
+from securechat.signed.encoding import LENGTH_BYTES, number, u32
+from securechat.signed.errors import NotAuthentic
 
 BUCKETS: Final = tuple(2**power for power in range(7, 15))
 """The lengths that a plaintext can have, in bytes."""

@@ -12,7 +12,6 @@ expands to 96 bytes: 64 for ML-KEM-768, 32 for X25519 (draft-connolly-cfrg-xwing
 longer than its plaintext.
 """
 
-from enum import Enum
 from functools import cache
 from hashlib import shake_256
 from typing import Final
@@ -23,42 +22,16 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, MLKEM768X25519PrivateKey, MLKEM768X25519PublicKey
 from cryptography.hazmat.primitives.hpke import Suite as Hpke
 
-from securechat.e2e.errors import E2EError, NotAuthentic
+from securechat.e2e.errors import E2EError
+from securechat.signed.errors import NotAuthentic
+from securechat.signed.suites import ML_KEM_PUBLIC_BYTES, X25519_BYTES, Suite
 
 SEED_BYTES: Final = 32
-SUITE_BYTES: Final = 6
 ML_KEM_SEED_BYTES: Final = 64
-ML_KEM_PUBLIC_BYTES: Final = 1_184
-X25519_BYTES: Final = 32
 
 
 class NoMlKemError(E2EError):
     """A post-quantum key cannot be used, as the OpenSSL of this machine has no ML-KEM."""
-
-
-class Suite(Enum):
-    """What a prekey is for. The order is that of strength: nobody goes back to an earlier one (see `safety`)."""
-
-    X25519 = bytes.fromhex("002000010002")
-    X_WING = bytes.fromhex("647a00010002")
-
-    @property
-    def rank(self) -> int:
-        """Where it stands in the order of strength, the weakest being 0."""
-        return list(Suite).index(self)
-
-    @property
-    def public_bytes(self) -> int:
-        """The length of a public key."""
-        return X25519_BYTES if self is Suite.X25519 else ML_KEM_PUBLIC_BYTES + X25519_BYTES
-
-
-def read_suite(data: bytes) -> Suite:
-    """Read the 6 bytes that name a suite. Raises `NotAuthentic` for one that SC1 does not have."""
-    try:
-        return Suite(data)
-    except ValueError:
-        raise NotAuthentic from None
 
 
 @cache

@@ -18,13 +18,13 @@ from typing import Final
 from securechat.e2e.body import BodyError
 from securechat.e2e.chain import SID_BYTES, Frame, frame_is_signed, message_key, read_frame
 from securechat.e2e.content import Said, unpack
-from securechat.e2e.encoding import KEY_BYTES, lp, split, split_list
-from securechat.e2e.errors import NotAuthentic
 from securechat.e2e.outcomes import Arrived, Awaited, Held, Opened, Outcome, Refusal, Refused
 from securechat.e2e.receiver import PACKED, Accepted, ReceivingSession, read_session
-from securechat.e2e.roster import Member, Roster
 from securechat.e2e.safety import Pins
 from securechat.e2e.sealing import Descriptor, SenderKey
+from securechat.signed.encoding import KEY_BYTES, lp, split, split_list
+from securechat.signed.errors import NotAuthentic
+from securechat.signed.roster import Member, Roster
 from securechat.wire.messages import ROOM_MEMBERS
 
 DEVICE_SESSIONS: Final = 32

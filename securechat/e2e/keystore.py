@@ -28,11 +28,12 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from securechat.crypto import aead
-from securechat.e2e.encoding import HASH_BYTES, KEY, Bounds, lp, number, split, split_list, u32, u64
-from securechat.e2e.errors import E2EError, NotAuthentic
+from securechat.e2e.errors import E2EError
 from securechat.e2e.identity import Person, read_person
 from securechat.e2e.prekeys import PrekeyRing, read_ring
 from securechat.e2e.safety import Pins, read_pins
+from securechat.signed.encoding import HASH_BYTES, KEY, Bounds, lp, number, split, split_list, u32, u64
+from securechat.signed.errors import NotAuthentic
 
 MAGIC: Final = b"SCKS\x01"
 SALT_BYTES: Final = 16

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from securechat.e2e.content import Said
-from securechat.e2e.roster import Member
 from securechat.e2e.safety import Standing
+from securechat.signed.roster import Member
 
 
 class Refusal(StrEnum):

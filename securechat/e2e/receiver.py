@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from securechat.e2e.chain import CHAIN_KEY_BYTES, Frame, message_seed, next_chain_key
-from securechat.e2e.encoding import HASH_BYTES, KEY, U32, Bounds, lp, number, split, split_list, u32, u64
 from securechat.e2e.outcomes import Refusal
 from securechat.e2e.sealing import Descriptor, SenderKey, read_descriptor
+from securechat.signed.encoding import HASH_BYTES, KEY, U32, Bounds, lp, number, split, split_list, u32, u64
 
 WINDOW: Final = 1_024
 """How far behind the highest index a frame may come."""

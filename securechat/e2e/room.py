@@ -9,16 +9,18 @@ from collections.abc import Callable, Iterable, Sequence
 from os import urandom
 from typing import Final
 
-from securechat.e2e.entries import Entry
-from securechat.e2e.errors import E2EError, NotAuthentic
+from securechat.e2e.errors import E2EError
 from securechat.e2e.identity import Person
 from securechat.e2e.inbox import Batch, Inbox
 from securechat.e2e.outcomes import Arrived, Awaited, Held, KeyOutcome, KeyTaken, Refusal, Refused
-from securechat.e2e.prekeys import PrekeyRecord, PrekeyRing
-from securechat.e2e.roster import Member, Roster
+from securechat.e2e.prekeys import PrekeyRing
 from securechat.e2e.safety import ChangedKeyError, Pins
 from securechat.e2e.sealing import Blob, open_key, read_blob, seal_key
 from securechat.e2e.sender import SealJob, SendingSession
+from securechat.signed.entries import Entry
+from securechat.signed.errors import NotAuthentic
+from securechat.signed.prekeys import PrekeyRecord
+from securechat.signed.roster import Member, Roster
 from securechat.wire.names import direct_pair
 
 HELD_BLOBS: Final = 64

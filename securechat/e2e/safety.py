@@ -19,9 +19,10 @@ from enum import Enum, auto
 from hashlib import sha512
 from typing import Final
 
-from securechat.e2e.encoding import KEY, NAME, U64, Bounds, lp, number, read_name, split, split_list, u64
-from securechat.e2e.errors import E2EError, NotAuthentic
-from securechat.e2e.prekeys import SKEW_MS, PrekeyRecord
+from securechat.e2e.errors import E2EError
+from securechat.signed.encoding import KEY, NAME, U64, Bounds, lp, number, read_name, split, split_list, u64
+from securechat.signed.errors import NotAuthentic
+from securechat.signed.prekeys import SKEW_MS, PrekeyRecord
 
 ITERATIONS: Final = 5_200
 DIGITS: Final = 60

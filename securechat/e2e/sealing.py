@@ -16,7 +16,8 @@ from hashlib import sha256
 from typing import Final
 
 from securechat.e2e.chain import CHAIN_KEY_BYTES, MAX_INDEX, SID_BYTES
-from securechat.e2e.encoding import (
+from securechat.e2e.hpke import hpke_open, hpke_seal
+from securechat.signed.encoding import (
     HASH,
     KEY,
     LABEL_KEY,
@@ -32,10 +33,10 @@ from securechat.e2e.encoding import (
     u32,
     u64,
 )
-from securechat.e2e.errors import NotAuthentic
-from securechat.e2e.hpke import Suite, hpke_open, hpke_seal
-from securechat.e2e.prekeys import ID_BYTES, PrekeyRecord
-from securechat.e2e.signing import SigningKey, is_signed
+from securechat.signed.errors import NotAuthentic
+from securechat.signed.prekeys import ID_BYTES, PrekeyRecord
+from securechat.signed.signing import SigningKey, is_signed
+from securechat.signed.suites import Suite
 
 _LABEL: Final[Bounds] = (len(LABEL_SESSION), len(LABEL_SESSION))
 _SID: Final[Bounds] = (SID_BYTES, SID_BYTES)

@@ -20,9 +20,9 @@ from securechat.e2e.chain import (
     next_chain_key,
     sign_frame,
 )
-from securechat.e2e.roster import Roster
 from securechat.e2e.sealing import Descriptor, SenderKey
-from securechat.e2e.signing import SigningKey
+from securechat.signed.roster import Roster
+from securechat.signed.signing import SigningKey
 
 SESSION_MESSAGES: Final = 256
 """A new session after so many messages (SC1 §9)."""

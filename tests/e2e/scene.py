@@ -9,14 +9,15 @@ from random import Random
 
 from securechat.crypto import aead
 from securechat.e2e.content import Said, pack
-from securechat.e2e.entries import Policy
 from securechat.e2e.identity import Person, new_person
 from securechat.e2e.inbox import Batch
 from securechat.e2e.outcomes import Arrived, Opened, Outcome, Refusal, Refused
-from securechat.e2e.prekeys import PrekeyRecord, PrekeyRing, read_prekey
+from securechat.e2e.prekeys import PrekeyRing
 from securechat.e2e.room import SecureRoom
-from securechat.e2e.roster import Roster, found
 from securechat.e2e.safety import Pins
+from securechat.signed.entries import Policy
+from securechat.signed.prekeys import PrekeyRecord, read_prekey
+from securechat.signed.roster import Roster, found
 
 NOW = 1_800_000_000_000
 """Some moment, in ms."""

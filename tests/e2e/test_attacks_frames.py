@@ -13,7 +13,7 @@ from securechat.e2e.inbox import HELD_EACH, HELD_FRAMES
 from securechat.e2e.outcomes import Awaited, Held, Opened, Refusal
 from securechat.e2e.sealing import SenderKey
 from securechat.e2e.sender import SendingSession
-from securechat.e2e.signing import SigningKey
+from securechat.signed.signing import SigningKey
 from tests.crypto.vectors import flipped
 from tests.e2e.scene import Scene, refusals, session_key, someone, texts
 

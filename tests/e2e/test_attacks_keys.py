@@ -7,19 +7,20 @@ from dataclasses import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.crypto import aead
-from securechat.e2e import identity
-from securechat.e2e.encoding import LABEL_KEY, LABEL_SEAL, lp, u64
-from securechat.e2e.errors import NotAuthentic
-from securechat.e2e.hpke import NoMlKemError, Suite, best_suite, hpke_open, hpke_seal, public_of
-from securechat.e2e.identity import Certificate, certify, login_is_proven, prove_login, read_certificate
+from securechat.e2e.hpke import NoMlKemError, best_suite, hpke_open, hpke_seal, public_of
 from securechat.e2e.inbox import DEVICE_SESSIONS
 from securechat.e2e.outcomes import Awaited, Held, KeyTaken, Refusal, Refused
-from securechat.e2e.prekeys import KEEP_MS, SKEW_MS, PrekeyRecord, offer, read_prekey
 from securechat.e2e.room import NotReadyError
 from securechat.e2e.safety import ChangedKeyError, Standing
 from securechat.e2e.sealing import Descriptor, SenderKey, open_key, read_blob, seal_key
 from securechat.e2e.sender import SendingSession
-from securechat.e2e.signing import SigningKey
+from securechat.signed import certificates
+from securechat.signed.certificates import Certificate, certify, login_is_proven, prove_login, read_certificate
+from securechat.signed.encoding import LABEL_KEY, LABEL_SEAL, lp, u64
+from securechat.signed.errors import NotAuthentic
+from securechat.signed.prekeys import KEEP_MS, SKEW_MS, PrekeyRecord, offer, read_prekey
+from securechat.signed.signing import SigningKey
+from securechat.signed.suites import Suite
 from tests.crypto.vectors import flipped
 from tests.e2e.scene import DAY, HOUR, NOW, Scene, Someone, session_key, someone, texts
 
@@ -67,14 +68,16 @@ class LoginTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Log in once."""
         self.relay, self.nonce, self.exporter = b"f" * 32, b"n" * 32, b"e" * 32
-        self.proof = prove_login(ALICE.person, self.relay, self.nonce, self.exporter)
+        self.proof = prove_login(
+            ALICE.person.device, ALICE.person.certificate, self.relay, self.nonce, self.exporter
+        )
 
     def test_proves(self) -> None:
         """The proof is good for its own greeting and link."""
         self.assertTrue(
             login_is_proven(ALICE.person.certificate, self.relay, self.nonce, self.exporter, self.proof)
         )
-        plain = prove_login(ALICE.person, b"", self.nonce, b"")
+        plain = prove_login(ALICE.person.device, ALICE.person.certificate, b"", self.nonce, b"")
         self.assertTrue(login_is_proven(ALICE.person.certificate, b"", self.nonce, b"", plain))
 
     def test_answered_with_somebody_elses(self) -> None:
@@ -90,7 +93,7 @@ class LoginTests(SynchronousTestCase):
             (other_name, self.relay, self.nonce, self.exporter),
             (MALLORY.person.certificate, self.relay, self.nonce, self.exporter),
         ):
-            self.assertFalse(identity.login_is_proven(holder, relay, nonce, exporter, self.proof))
+            self.assertFalse(certificates.login_is_proven(holder, relay, nonce, exporter, self.proof))
 
     def test_unbound(self) -> None:
         """No proof is made that lacks a part of its binding."""
@@ -100,7 +103,9 @@ class LoginTests(SynchronousTestCase):
             (self.relay, b"", self.exporter),
             (self.relay[:16], self.nonce, self.exporter),
         ):
-            self.assertRaises(ValueError, prove_login, ALICE.person, relay, nonce, exporter)
+            self.assertRaises(
+                ValueError, prove_login, ALICE.person.device, ALICE.person.certificate, relay, nonce, exporter
+            )
 
 
 class PrekeyTests(SynchronousTestCase):

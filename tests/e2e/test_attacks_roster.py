@@ -6,8 +6,10 @@ from dataclasses import replace
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from securechat.e2e import roster as roster_module
-from securechat.e2e.entries import (
+from securechat.e2e.outcomes import Awaited, Held
+from securechat.signed import roster as roster_module
+from securechat.signed.certificates import certify
+from securechat.signed.entries import (
     NO_PREVIOUS,
     Founding,
     Op,
@@ -16,9 +18,7 @@ from securechat.e2e.entries import (
     read_entry,
     sign_entry,
 )
-from securechat.e2e.identity import certify
-from securechat.e2e.outcomes import Awaited, Held
-from securechat.e2e.roster import Fault, Roster, RosterError, found
+from securechat.signed.roster import Fault, Roster, RosterError, found
 from tests.crypto.vectors import flipped
 from tests.e2e.scene import NOW, Scene, Someone, someone, texts
 

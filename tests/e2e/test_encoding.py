@@ -4,19 +4,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from securechat.e2e import encoding
 from securechat.e2e.chain import FRAME_BYTES, HEADER_BYTES, read_frame
-from securechat.e2e.encoding import Bounds, lp, number, read_name, split, split_list, u32, u64
-from securechat.e2e.entries import Founding, Policy, read_entry, read_founding, read_policy
-from securechat.e2e.errors import E2EError, NotAuthentic
-from securechat.e2e.hpke import Suite
-from securechat.e2e.identity import CERTIFICATE, certify, read_certificate, read_person
-from securechat.e2e.prekeys import PrekeyRing, offer, read_prekey, read_ring
+from securechat.e2e.errors import E2EError
+from securechat.e2e.identity import read_person
+from securechat.e2e.prekeys import PrekeyRing, read_ring
 from securechat.e2e.receiver import PACKED, read_session
-from securechat.e2e.roster import RosterError, found
 from securechat.e2e.safety import read_pins
 from securechat.e2e.sealing import BLOB_BYTES, Descriptor, SenderKey, read_blob, read_descriptor, seal_key
-from securechat.e2e.signing import SigningKey, is_signed
+from securechat.signed import encoding
+from securechat.signed.certificates import CERTIFICATE, certify, read_certificate
+from securechat.signed.encoding import Bounds, lp, number, read_name, split, split_list, u32, u64
+from securechat.signed.entries import Founding, Policy, read_entry, read_founding, read_policy
+from securechat.signed.errors import NotAuthentic, SignedError
+from securechat.signed.prekeys import offer, read_prekey
+from securechat.signed.roster import RosterError, found
+from securechat.signed.signing import SigningKey, is_signed
+from securechat.signed.suites import Suite
 from tests.e2e.scene import NOW, Scene, someone
 
 items = st.lists(st.binary(max_size=40), max_size=6)
@@ -160,7 +163,7 @@ class ReaderTests(SynchronousTestCase):
         """Any bytes are taken, or the one error, which says nothing of why."""
         try:
             READERS[which](data)
-        except E2EError as wrong:
+        except (E2EError, SignedError) as wrong:
             self.assertEqual(str(wrong), str(NotAuthentic()))
 
     @given(st.data())

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.e2e import keystore
-from securechat.e2e.encoding import lp
-from securechat.e2e.errors import NotAuthentic
 from securechat.e2e.identity import read_person
 from securechat.e2e.keystore import Cost, KeyStore, Lock, Secrets, StoreError, StoreFault, open_store, read_secrets
+from securechat.signed.encoding import lp
+from securechat.signed.errors import NotAuthentic
 from tests.crypto.vectors import flipped
 from tests.e2e.scene import DAY, NOW, Scene, someone, texts
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from twisted.trial.unittest import SynchronousTestCase
 
-from securechat.e2e.entries import Op, Policy, Role, read_entry, sign_entry
 from securechat.e2e.outcomes import Arrived, Opened, Refusal, Refused
-from securechat.e2e.roster import Fault, Roster, RosterError, found
+from securechat.signed.entries import Op, Policy, Role, read_entry, sign_entry
+from securechat.signed.roster import Fault, Roster, RosterError, found
 from tests.e2e.scene import HOUR, NOW, Scene, finish, someone
 
 NAMES = ("alice", "bob", "carol", "dave")

@@ -15,8 +15,9 @@ from unittest import TestResult
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.crypto import aead
-from securechat.e2e import content, identity, inbox, keystore, prekeys, receiver, room, roster, safety, sealing
-from securechat.e2e.roster import Member, Roster
+from securechat.e2e import content, identity, inbox, keystore, receiver, room, safety, sealing
+from securechat.signed import certificates, prekeys, roster
+from securechat.signed.roster import Member, Roster
 from tests.e2e import test_attacks_frames as frames
 from tests.e2e import test_attacks_keys as keys
 from tests.e2e import test_attacks_roster as rosters
@@ -56,9 +57,9 @@ class Mutation:
 
 
 MUTATIONS = (
-    Mutation(identity, "certificate_is_signed", keys.CertificateTests, "test_self_made"),
-    Mutation(identity, "certificate_is_signed", keys.CertificateTests, "test_every_bit"),
-    Mutation(identity, "login_is_proven", keys.LoginTests, "test_answered_with_somebody_elses"),
+    Mutation(certificates, "certificate_is_signed", keys.CertificateTests, "test_self_made"),
+    Mutation(certificates, "certificate_is_signed", keys.CertificateTests, "test_every_bit"),
+    Mutation(certificates, "login_is_proven", keys.LoginTests, "test_answered_with_somebody_elses"),
     Mutation(identity, "keys_belong_together", stores.PlainTests, "test_another_persons_certificate"),
     Mutation(prekeys, "prekey_is_signed", keys.PrekeyTests, "test_foreign_and_self_made"),
     Mutation(prekeys, "prekey_is_current", keys.PrekeyTests, "test_old"),

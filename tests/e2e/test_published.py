@@ -18,10 +18,11 @@ from pyhpke import AEADId, CipherSuite, KDFId, KEMId, KEMKey
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.e2e.chain import message_key, message_seed, next_chain_key
-from securechat.e2e.errors import NotAuthentic
-from securechat.e2e.hpke import Suite, hpke_open, hpke_seal, public_of
+from securechat.e2e.hpke import hpke_open, hpke_seal, public_of
 from securechat.e2e.safety import safety_number
-from securechat.e2e.signing import SigningKey
+from securechat.signed.errors import NotAuthentic
+from securechat.signed.signing import SigningKey
+from securechat.signed.suites import Suite
 from tests.crypto.vectors import flipped
 from tests.e2e.hpke_peer import schedule, seal_with
 

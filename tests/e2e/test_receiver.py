@@ -8,7 +8,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.crypto import aead
 from securechat.e2e.chain import Frame, Header, message_key, message_seed, next_chain_key
-from securechat.e2e.errors import NotAuthentic
 from securechat.e2e.outcomes import Refusal
 from securechat.e2e.receiver import (
     MAX_JUMP,
@@ -21,6 +20,7 @@ from securechat.e2e.receiver import (
 )
 from securechat.e2e.sealing import Descriptor, SenderKey
 from securechat.e2e.sender import SESSION_MESSAGES, SESSION_MS, SendingSession
+from securechat.signed.errors import NotAuthentic
 from tests.e2e.scene import NOW, Scene, randomness, someone, texts
 
 DESCRIPTOR = Descriptor(b"r" * 32, b"e" * 32, b"d" * 32, b"s" * 16, NOW)

@@ -10,7 +10,7 @@ Integers are unsigned and big-endian, of the width that is named; times are u64,
 from collections.abc import Iterator
 from typing import Final
 
-from securechat.e2e.errors import NotAuthentic
+from securechat.signed.errors import NotAuthentic
 from securechat.wire.names import NAME_CHARACTERS, name_refusal
 
 LABEL_DEVICE: Final = b"securechat/1 device"

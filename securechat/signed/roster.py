@@ -23,9 +23,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from os import urandom
-from typing import Final
+from typing import Final, Protocol
 
-from securechat.e2e.entries import (
+from securechat.signed.certificates import Certificate, read_certificate
+from securechat.signed.entries import (
     NO_PREVIOUS,
     SALT_BYTES,
     Entry,
@@ -39,8 +40,8 @@ from securechat.e2e.entries import (
     read_policy,
     sign_entry,
 )
-from securechat.e2e.errors import E2EError, NotAuthentic
-from securechat.e2e.identity import Certificate, Person, read_certificate
+from securechat.signed.errors import NotAuthentic, SignedError
+from securechat.signed.signing import SigningKey
 from securechat.wire.messages import ROOM_MEMBERS
 from securechat.wire.names import direct_pair
 
@@ -51,6 +52,22 @@ _CHANGES_MEMBERS: Final = frozenset({Op.CREATE, Op.JOIN, Op.ADD, Op.REMOVE, Op.L
 _PLAIN: Final = frozenset({(Op.REMOVE, True), (Op.LEAVE, True), (Op.ROLE, False)})
 """The kinds without a detail, each with whether it is without a role."""
 _RANK: Final = {Role.MEMBER: 0, Role.ADMIN: 1, Role.OWNER: 2}
+
+
+class Author(Protocol):
+    """Whoever appends entries: the keys and the certificate of a device."""
+
+    @property
+    def identity(self) -> SigningKey:
+        """IK."""
+
+    @property
+    def device(self) -> SigningKey:
+        """DK."""
+
+    @property
+    def certificate(self) -> Certificate:
+        """That DK is IK's."""
 
 
 class Fault(StrEnum):
@@ -68,7 +85,7 @@ class Fault(StrEnum):
 
 
 @dataclass(eq=False)
-class RosterError(E2EError):
+class RosterError(SignedError):
     """An entry was not taken, and the log is as it was before it."""
 
     fault: Fault
@@ -190,33 +207,33 @@ class Roster:
     # What we may append ourselves. Each gives the packed entry for the relay, and changes nothing here: the entry
     # counts when the relay has given it its place. All raise `RosterError` for what the others would refuse.
 
-    def join(self, person: Person, now_ms: int) -> bytes:
+    def join(self, person: Author, now_ms: int) -> bytes:
         """Enter an open room."""
         certificate = person.certificate
         return self._draft(person, Op.JOIN, certificate.identity, Role.MEMBER, now_ms, certificate.packed)
 
-    def add(self, person: Person, certificate: Certificate, now_ms: int) -> bytes:
+    def add(self, person: Author, certificate: Certificate, now_ms: int) -> bytes:
         """Bring somebody in, whose identity key the caller has compared with the pinned one."""
         return self._draft(person, Op.ADD, certificate.identity, Role.MEMBER, now_ms, certificate.packed)
 
-    def remove(self, person: Person, identity: bytes, now_ms: int) -> bytes:
+    def remove(self, person: Author, identity: bytes, now_ms: int) -> bytes:
         """Put a member out."""
         return self._draft(person, Op.REMOVE, identity, None, now_ms)
 
-    def leave(self, person: Person, now_ms: int) -> bytes:
+    def leave(self, person: Author, now_ms: int) -> bytes:
         """Leave."""
         return self._draft(person, Op.LEAVE, person.identity.public, None, now_ms)
 
-    def change_role(self, person: Person, identity: bytes, role: Role, now_ms: int) -> bytes:
+    def change_role(self, person: Author, identity: bytes, role: Role, now_ms: int) -> bytes:
         """Give a member another role."""
         return self._draft(person, Op.ROLE, identity, role, now_ms)
 
-    def change_policy(self, person: Person, policy: Policy, now_ms: int) -> bytes:
+    def change_policy(self, person: Author, policy: Policy, now_ms: int) -> bytes:
         """Open or close the room, or change how long its history is kept."""
         return self._draft(person, Op.POLICY, person.identity.public, None, now_ms, policy.packed)
 
     def _draft(
-        self, person: Person, op: Op, subject: bytes, role: Role | None, now_ms: int, detail: bytes = b""
+        self, person: Author, op: Op, subject: bytes, role: Role | None, now_ms: int, detail: bytes = b""
     ) -> bytes:
         entry = sign_entry(person.device, len(self), self._digests[-1], op, subject, role, now_ms, detail)
         self._judge(entry)
@@ -275,7 +292,7 @@ class Roster:
 
 
 def found(
-    person: Person, room: str, policy: Policy, now_ms: int, random: Callable[[int], bytes] = urandom
+    person: Author, room: str, policy: Policy, now_ms: int, random: Callable[[int], bytes] = urandom
 ) -> bytes:
     """Make entry 0 of a new room of this name; `Roster` takes it, or says what is wrong with it."""
     detail = Founding(person.certificate, room, random(SALT_BYTES), policy).packed

@@ -22,7 +22,8 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Final
 
-from securechat.e2e.encoding import (
+from securechat.signed.certificates import CERTIFICATE, Certificate, read_certificate
+from securechat.signed.encoding import (
     HASH,
     HASH_BYTES,
     KEY,
@@ -37,9 +38,8 @@ from securechat.e2e.encoding import (
     u32,
     u64,
 )
-from securechat.e2e.errors import NotAuthentic
-from securechat.e2e.identity import CERTIFICATE, Certificate, read_certificate
-from securechat.e2e.signing import SigningKey, is_signed
+from securechat.signed.errors import NotAuthentic
+from securechat.signed.signing import SigningKey, is_signed
 from securechat.wire.names import is_room
 
 SALT_BYTES: Final = 16
