@@ -11,7 +11,8 @@ class Code(StrEnum):
     FULL = "full"
     BAD_NAME = "bad-name"
     NAME_TOO_LONG = "name-too-long"
-    NAME_TAKEN = "name-taken"
+    BAD_CERTIFICATE = "bad-certificate"
+    NAME_OWNED = "name-owned"
     TIMED_OUT = "timed-out"
 
     # The stream was not understood, or more came than was agreed (`Refused`).
@@ -29,10 +30,14 @@ class Code(StrEnum):
     TOO_MANY_ROOMS = "too-many-rooms"
     NOT_PERMITTED = "not-permitted"
     NOT_A_MEMBER = "not-a-member"
+    NO_SUCH_ROOM = "no-such-room"
+    BAD_ENTRY = "bad-entry"
+    STALE_ENTRY = "stale-entry"
     STALE_EPOCH = "stale-epoch"
 
     # The link ends though its last frame was in order (`Goodbye`).
     QUIT = "quit"
+    REPLACED = "replaced"
     SHUTDOWN = "shutdown"
     SLOW = "slow"
     SILENT = "silent"
@@ -44,7 +49,8 @@ REASONS: dict[Code, str] = {
     Code.FULL: "this relay has as many clients as it takes",
     Code.BAD_NAME: "a name is a lower-case letter or digit, then letters, digits, '.', '_' or '-'",
     Code.NAME_TOO_LONG: "a name has at most 32 characters",
-    Code.NAME_TAKEN: "somebody is using this name now",
+    Code.BAD_CERTIFICATE: "the login was not signed as it must be, or for another relay or link",
+    Code.NAME_OWNED: "this name belongs to somebody else, for good",
     Code.TIMED_OUT: "no login came in time",
     Code.EMPTY_FRAME: "a frame was empty",
     Code.OVERSIZED_FRAME: "a frame was longer than 64 KiB",
@@ -56,10 +62,14 @@ REASONS: dict[Code, str] = {
     Code.BAD_ROOM: "a room is '#' and a name, or '@' and the names of two people joined by '+'",
     Code.ROOM_FULL: "this room has as many members as it takes",
     Code.TOO_MANY_ROOMS: "you are in as many rooms as one may be",
-    Code.NOT_PERMITTED: "this room belongs to others",
+    Code.NOT_PERMITTED: "this room is closed, and you are not a member",
     Code.NOT_A_MEMBER: "you are not in this room",
+    Code.NO_SUCH_ROOM: "there is no such room",
+    Code.BAD_ENTRY: "this change of the room is not in order, or not yours to make",
+    Code.STALE_ENTRY: "the room was changed by somebody else first",
     Code.STALE_EPOCH: "the members changed; seal for the new epoch",
     Code.QUIT: "goodbye",
+    Code.REPLACED: "you logged in again somewhere else",
     Code.SHUTDOWN: "the relay is stopping",
     Code.SLOW: "you read more slowly than the rooms talk",
     Code.SILENT: "nothing was heard from you",

@@ -11,26 +11,41 @@ from msgspec import Meta
 
 from securechat.wire.codes import Code
 
-VERSION: Final = 1
+VERSION: Final = 2
 """The version of the protocol in `Greeting` and `Hello`."""
 
 FRAME_BYTES: Final = 64 * 1024
 """The longest body of a frame, in bytes."""
 
 SEALED_BYTES: Final = 16_600
-"""The longest sealed message: header, IV, ciphertext of 16 KiB and its padding, tag."""
+"""The longest sealed message: header, IV, ciphertext of 16 KiB and its padding, tag, signature."""
+
+CERTIFICATE_BYTES: Final = 256
+"""The longest device certificate."""
+
+PREKEY_BYTES: Final = 2_048
+"""The longest prekey record."""
+
+ENTRY_BYTES: Final = 4_096
+"""The longest entry of a room's log."""
+
+BLOB_BYTES: Final = 4_096
+"""The longest sealed key."""
+
+BUNDLE_ITEMS: Final = 64
+"""The most devices in one `Want` and sealed keys in one `Hand`."""
+
+MEMBER_ROOMS: Final = 1_024
+"""The most rooms that `Welcome` lists."""
 
 RUN_ITEMS: Final = 1_024
 """The most items in one `Post`, `Ack` or `Delivery`."""
 
 ROOM_MEMBERS: Final = 1_024
-"""The most members of one room, so that its `Roster` fits a frame."""
+"""The most members of one room, so that the names in `Present` fit a frame."""
 
 HandleText = Annotated[str, Meta(min_length=1, max_length=32)]
 """A user's name as the relay has accepted it."""
-
-ClaimedName = Annotated[str, Meta(max_length=256)]
-"""A name that a client asks for; the relay says what is wrong with it."""
 
 RoomName = Annotated[str, Meta(min_length=2, max_length=66)]
 """`#name`, or `@name+name` for a direct room of two."""
@@ -58,6 +73,32 @@ Reason = Annotated[str, Meta(max_length=200)]
 
 Count = Annotated[int, Meta(ge=0, lt=2**32)]
 
+Device = Annotated[bytes, Meta(min_length=32, max_length=32)]
+"""The public key of a device."""
+
+SessionId = Annotated[bytes, Meta(min_length=16, max_length=16)]
+"""The number of a sender's session."""
+
+Signature = Annotated[bytes, Meta(min_length=64, max_length=64)]
+
+Certificate = Annotated[bytes, Meta(min_length=1, max_length=CERTIFICATE_BYTES)]
+"""A device certificate; like the next three, what is in it is for the package `signed` and for clients to say."""
+
+MaybeCertificate = Annotated[bytes, Meta(max_length=CERTIFICATE_BYTES)]
+"""A device certificate, or nothing where there is none."""
+
+Prekey = Annotated[bytes, Meta(min_length=1, max_length=PREKEY_BYTES)]
+"""A prekey record."""
+
+MaybePrekey = Annotated[bytes, Meta(max_length=PREKEY_BYTES)]
+"""A prekey record, or nothing where there is none."""
+
+RoomEntry = Annotated[bytes, Meta(min_length=1, max_length=ENTRY_BYTES)]
+"""An entry of a room's log."""
+
+Blob = Annotated[bytes, Meta(min_length=1, max_length=BLOB_BYTES)]
+"""A sealed key, which the relay cannot open."""
+
 
 class _Wire(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
     """What all messages have in common; nothing in them can form a reference cycle."""
@@ -80,16 +121,25 @@ class Greeting(_Wire, frozen=True, tag="Greeting"):
 
 
 class Hello(_Wire, frozen=True, tag="Hello"):
-    """A client logs in: the version that it speaks and the name that it asks for."""
+    """A client logs in: the version that it speaks, who it is, its newest prekey, and the proof that it is."""
 
     version: Count
-    name: ClaimedName
+    certificate: Certificate
+    prekey: Prekey
+    proof: Signature
+
+
+class Renew(_Wire, frozen=True, tag="Renew"):
+    """A client offers a new prekey from now on."""
+
+    prekey: Prekey
 
 
 class Welcome(_Wire, frozen=True, tag="Welcome"):
-    """The login was taken: the client's name and the limits that hold for it."""
+    """The login was taken: the client's name, the rooms that it is a member of, the limits that hold for it."""
 
     name: HandleText
+    rooms: Annotated[list[RoomName], Meta(max_length=MEMBER_ROOMS)]
     limits: Limits
 
 
@@ -101,23 +151,34 @@ class Refused(_Wire, frozen=True, tag="Refused"):
 
 
 class Enter(_Wire, frozen=True, tag="Enter"):
-    """A client asks to become a member of a room."""
+    """A client wants to be told of a room, of whose log it knows the first `have` entries."""
 
     room: RoomName
+    have: Count
 
 
-class Leave(_Wire, frozen=True, tag="Leave"):
-    """A client is no longer a member of a room."""
+class Append(_Wire, frozen=True, tag="Append"):
+    """A client gives a room's log its next entry; entry 0 founds the room."""
 
     room: RoomName
+    entry: RoomEntry
 
 
 class Roster(_Wire, frozen=True, tag="Roster"):
-    """Sent on entering: who is in the room, and the number of its last message so far."""
+    """Entries of a room's log from number `first` on, of `total`; the number of the room's last message so far."""
 
     room: RoomName
-    members: Annotated[list[HandleText], Meta(max_length=ROOM_MEMBERS)]
+    first: Count
+    entries: Annotated[list[RoomEntry], Meta(max_length=RUN_ITEMS)]
+    total: Count
     last_seq: Seq
+
+
+class Present(_Wire, frozen=True, tag="Present"):
+    """Which members of a room are there now, oneself included."""
+
+    room: RoomName
+    names: Annotated[list[HandleText], Meta(max_length=ROOM_MEMBERS)]
 
 
 class SessionKey(_Wire, frozen=True, tag="SessionKey"):
@@ -129,11 +190,67 @@ class SessionKey(_Wire, frozen=True, tag="SessionKey"):
 
 
 class Presence(_Wire, frozen=True, tag="Presence"):
-    """Somebody has become a member of a room (True), or is none any more (False)."""
+    """A member of a room has come (True), or is gone (False); a member they stay."""
 
     room: RoomName
     name: HandleText
     here: bool
+
+
+class Want(_Wire, frozen=True, tag="Want"):
+    """A client asks for the newest prekeys of devices."""
+
+    devices: Annotated[list[Device], Meta(min_length=1, max_length=BUNDLE_ITEMS)]
+
+
+class Prekeys(_Wire, frozen=True, tag="Prekeys"):
+    """The newest prekey of each device that was asked for, in order; nothing for one that has none here."""
+
+    items: Annotated[list[tuple[Device, MaybePrekey]], Meta(min_length=1, max_length=BUNDLE_ITEMS)]
+
+
+class Lookup(_Wire, frozen=True, tag="Lookup"):
+    """A client asks whose a name is."""
+
+    name: HandleText
+
+
+class Found(_Wire, frozen=True, tag="Found"):
+    """Whose a name is, and whether they are logged in; nothing for a name that nobody has."""
+
+    name: HandleText
+    certificate: MaybeCertificate
+    online: bool
+
+
+class Hand(_Wire, frozen=True, tag="Hand"):
+    """Sealed keys of the sender's session in a room, each for one device."""
+
+    room: RoomName
+    items: Annotated[list[tuple[Device, Blob]], Meta(min_length=1, max_length=BUNDLE_ITEMS)]
+
+
+class SealedKey(_Wire, frozen=True, tag="SealedKey"):
+    """Keys that members have sealed to this device, each with the member's name, which only the relay says."""
+
+    room: RoomName
+    items: Annotated[list[tuple[HandleText, Blob]], Meta(min_length=1, max_length=BUNDLE_ITEMS)]
+
+
+class Ask(_Wire, frozen=True, tag="Ask"):
+    """A client asks a member's device for the key of its session."""
+
+    room: RoomName
+    device: Device
+    sid: SessionId
+
+
+class Asked(_Wire, frozen=True, tag="Asked"):
+    """A member's device asks for the key of this client's session."""
+
+    room: RoomName
+    device: Device
+    sid: SessionId
 
 
 class Post(_Wire, frozen=True, tag="Post"):
@@ -160,7 +277,7 @@ class Delivery(_Wire, frozen=True, tag="Delivery"):
 
 
 class Declined(_Wire, frozen=True, tag="Declined"):
-    """These posts, or with no id the `Enter` or `Leave`, were not carried out; the link stays."""
+    """These posts, or with no id the `Enter` or `Append`, were not carried out; the link stays."""
 
     room: RoomName
     ids: Annotated[list[PostId], Meta(max_length=RUN_ITEMS)]
@@ -187,8 +304,13 @@ FromRelay = (
     | Welcome
     | Refused
     | Roster
-    | SessionKey
+    | Present
     | Presence
+    | SessionKey
+    | Prekeys
+    | Found
+    | SealedKey
+    | Asked
     | Ack
     | Delivery
     | Declined
@@ -198,7 +320,7 @@ FromRelay = (
 )
 """What a client may receive."""
 
-FromClient = Hello | Enter | Leave | Post | Ping | Pong | Goodbye
+FromClient = Hello | Renew | Enter | Append | Want | Lookup | Hand | Ask | Post | Ping | Pong | Goodbye
 """What the relay may receive."""
 
 Message = FromRelay | FromClient
