@@ -158,6 +158,15 @@ class Roster:
         """All entries as they came."""
         return list(self._packed)
 
+    @property
+    def last(self) -> bytes:
+        """H of the last entry, which the next one must name: 32 bytes."""
+        return self._digests[-1]
+
+    def part(self, first: int, end: int) -> list[bytes]:
+        """The entries from number `first` up to `end`, not included, as they came."""
+        return self._packed[first:end]
+
     def place(self, epoch: bytes) -> int | None:
         """The number of the entry that began an epoch; None where our log has no such entry."""
         return self._places.get(epoch)
