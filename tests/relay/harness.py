@@ -40,6 +40,7 @@ from tests.wire.harness import MemoryTransport, bodies, from_relay, nothing_left
 
 Kind = TypeVar("Kind")
 
+
 def post_id(number: int) -> bytes:
     """An id of sixteen bytes."""
     return number.to_bytes(16, "big")

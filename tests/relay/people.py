@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -46,6 +47,12 @@ def hello(who: Person, nonce: bytes, fingerprint: bytes = b"", exporter: bytes =
     """An honest login."""
     proof = prove_login(who.device, who.certificate, fingerprint, nonce, exporter)
     return Hello(VERSION, who.certificate.packed, prekey(who), proof)
+
+
+def hello_now(who: Person, nonce: bytes, fingerprint: bytes = b"", exporter: bytes = b"") -> Hello:
+    """An honest login at a relay whose clock is the real one."""
+    proof = prove_login(who.device, who.certificate, fingerprint, nonce, exporter)
+    return Hello(VERSION, who.certificate.packed, prekey(who, time.time_ns() // 1_000_000), proof)
 
 
 @dataclass
