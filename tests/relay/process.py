@@ -134,6 +134,8 @@ class TLSSocket:
                     raise TimeoutError from None
             except SSL.WantWriteError:
                 select.select([], [self.plain], [], PATIENCE_S)
+            except SSL.SysCallError as wrong:
+                raise OSError(*wrong.args) from wrong
 
     def sendall(self, data: bytes) -> None:
         """Send all of it."""
@@ -146,8 +148,6 @@ class TLSSocket:
             return self._until(self.link.recv, size)
         except SSL.ZeroReturnError:
             return b""
-        except SSL.SysCallError as wrong:
-            raise OSError(*wrong.args) from wrong
 
     def close(self) -> None:
         """Cut it off."""

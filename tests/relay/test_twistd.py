@@ -65,15 +65,14 @@ class StartTests(SynchronousTestCase):
         relay = RelayProcess(self)
         Talker(self, relay.address).login("alice")
         other = Talker(self, relay.address).binding()
-        for wrong in (Binding(), Binding(bytes(32), b""), Binding(other.fingerprint, bytes(32)), other):
+        self.assertEqual(relay.address.fingerprint, other.fingerprint.hex())
+        for number in range(4):
             talker = Talker(self, relay.address)
             right = talker.binding()
-            nonce = talker.until(Greeting).nonce
-            fingerprint, exporter = wrong.fingerprint or bytes(32), wrong.exporter or right.exporter
-            if not (wrong.fingerprint or wrong.exporter):
-                fingerprint, exporter = b"", b""
-            talker.send(hello_now(person("bob"), nonce, fingerprint, exporter))
-            self.assertEqual(Code.BAD_CERTIFICATE, talker.until(Refused).code)
+            self.assertNotEqual(right.exporter, other.exporter)
+            wrong = [Binding(), Binding(bytes(32), right.exporter), Binding(right.fingerprint, bytes(32)), other]
+            talker.send(hello_now(person("bob"), talker.until(Greeting).nonce, *wrong[number]))
+            self.assertEqual(Code.BAD_CERTIFICATE, talker.until(Refused).code, number)
         Talker(self, relay.address).login("bob")
 
     def test_login_behind_a_proxy(self) -> None:
