@@ -21,7 +21,6 @@ from securechat.wire.codes import Code
 from securechat.wire.framing import frame
 from securechat.wire.messages import (
     Ack,
-    Append,
     Declined,
     Delivery,
     Enter,
@@ -35,7 +34,7 @@ from securechat.wire.messages import (
     SessionKey,
     Welcome,
 )
-from tests.relay.people import CLOSED, NOW_MS, OPEN, Chain, hello, person
+from tests.relay.people import NOW_MS, OPEN, Chain, hello, person
 from tests.wire.harness import MemoryTransport, bodies, from_relay, nothing_left
 
 Kind = TypeVar("Kind")
@@ -90,12 +89,12 @@ class Client:
 
     def nonce(self) -> bytes:
         """The greeting's."""
-        return only(Greeting, self.transport.said()).nonce
+        return self.protocol._greeting.nonce
 
-    def login(self, who: Person) -> None:
-        """Log in, without letting the relay's turn end."""
+    def login(self, who: Person, now_ms: int = NOW_MS) -> None:
+        """Log in with a prekey of now, without letting the relay's turn end."""
         self.person = who
-        self.send(hello(who, self.nonce()))
+        self.send(hello(who, self.nonce(), now_ms=now_ms))
 
     def enter(self, room: str, have: int = 0) -> SessionKey:
         """Enter a room; its key."""
@@ -153,6 +152,11 @@ class Client:
         assert self.transport.producer is not None
         self.transport.producer.pauseProducing()
 
+    def reads_again(self) -> None:
+        """The client has read what was on its way, and goes on."""
+        assert self.transport.producer is not None
+        self.transport.producer.resumeProducing()
+
 
 class Relay:
     """A relay on a clock of its own."""
@@ -165,6 +169,7 @@ class Relay:
         motd: str = "",
     ) -> None:
         self.clock = Clock()
+        self._wall_ms = NOW_MS
         self.log = log or MemoryLog()
         self.factory = RelayFactory(
             self.clock, self.now_ms, self.log, limits or RelayLimits(), motd, exempt_loopback
@@ -173,7 +178,11 @@ class Relay:
 
     def now_ms(self) -> int:
         """The wall clock, which goes with the other one."""
-        return NOW_MS + round(self.clock.seconds() * 1_000)
+        return self._wall_ms + round(self.clock.seconds() * 1_000)
+
+    def skip(self, ms: int) -> None:
+        """Set the wall clock forward; nobody's timers notice."""
+        self._wall_ms += ms
 
     def log_of(self, room: str) -> Log:
         """A room's log, as the relay has it."""
@@ -203,13 +212,8 @@ class Relay:
         """A connection whose login is under way, without letting the relay's turn end."""
         client = self.try_connect()
         assert client is not None
-        self.greet(client)
         client.login(who)
         return client
-
-    def greet(self, client: Client) -> None:
-        """Let a connection read its greeting, without letting the relay's turn end."""
-        client.protocol._outbox.flush()
 
     def login(self, *names: str) -> list[Client]:
         """Clients that are logged in, each greeted and welcomed."""

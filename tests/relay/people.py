@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -11,7 +10,7 @@ from typing import Final
 from securechat.e2e.identity import Person, new_person
 from securechat.e2e.prekeys import PrekeyRing
 from securechat.signed.certificates import prove_login
-from securechat.signed.entries import Policy
+from securechat.signed.entries import Op, Policy, Role, sign_entry
 from securechat.signed.prekeys import PrekeyRecord
 from securechat.signed.roster import Roster as Log
 from securechat.signed.roster import found
@@ -43,16 +42,17 @@ def prekey_record(who: Person, now_ms: int) -> PrekeyRecord:
     return record
 
 
-def hello(who: Person, nonce: bytes, fingerprint: bytes = b"", exporter: bytes = b"") -> Hello:
-    """An honest login."""
+def hello(
+    who: Person, nonce: bytes, fingerprint: bytes = b"", exporter: bytes = b"", now_ms: int = NOW_MS
+) -> Hello:
+    """An honest login, with a prekey of now."""
     proof = prove_login(who.device, who.certificate, fingerprint, nonce, exporter)
-    return Hello(VERSION, who.certificate.packed, prekey(who), proof)
+    return Hello(VERSION, who.certificate.packed, prekey(who, now_ms), proof)
 
 
 def hello_now(who: Person, nonce: bytes, fingerprint: bytes = b"", exporter: bytes = b"") -> Hello:
     """An honest login at a relay whose clock is the real one."""
-    proof = prove_login(who.device, who.certificate, fingerprint, nonce, exporter)
-    return Hello(VERSION, who.certificate.packed, prekey(who, time.time_ns() // 1_000_000), proof)
+    return hello(who, nonce, fingerprint, exporter, time.time_ns() // 1_000_000)
 
 
 @dataclass
@@ -88,6 +88,10 @@ class Chain:
         """Found the room."""
         return self.take(found(who, self.room, policy, NOW_MS))
 
+    def founding(self, who: Person, policy: Policy = OPEN) -> Append:
+        """The same, whether or not they may."""
+        return Append(self.room, found(who, self.room, policy, NOW_MS))
+
     def join(self, who: Person) -> Append:
         """Somebody joins."""
         return self.take(self.known.join(who, NOW_MS))
@@ -108,11 +112,8 @@ class Chain:
         """An owner changes the policy."""
         return self.take(self.known.change_policy(who, policy, NOW_MS))
 
-
-def founded(room: str, founder: Person, others: Sequence[Person], policy: Policy = OPEN) -> Chain:
-    """A room with members, all of them added by its founder."""
-    chain = Chain(room)
-    chain.found(founder, policy)
-    for other in others:
-        chain.add(founder, other)
-    return chain
+    def signed(self, who: Person, op: Op, subject: Person, role: Role | None = None, detail: bytes = b"") -> bytes:
+        """Any next entry, whether or not its author may make it."""
+        return sign_entry(
+            who.device, len(self.known), self.known.last, op, subject.identity.public, role, NOW_MS, detail
+        ).packed
