@@ -196,9 +196,9 @@ class ChoosingTests(SynchronousTestCase):
         self.far.slowness = 100.0
         keys, ivs = np.zeros((2_000, 64), np.uint8), np.zeros((2_000, 16), np.uint8)
         texts = Batch.join([b"text"] * 2_000)
-        for _ in range(5):
-            self.rig.clock.now_s += 1.0
-            self.rig.engine.seal(keys, ivs, texts, texts)
+        begun = self.rig.clock.now_s
+        self.rig.engine.seal(keys, ivs, texts, texts)
+        self.assertGreater(self.rig.clock.now_s - begun, 0.01)
         self.assertEqual(self.rig.engine.stats.models[0].accelerator_factor, 1.0)
 
     def test_lost_device(self) -> None:
@@ -211,7 +211,7 @@ class ChoosingTests(SynchronousTestCase):
         self.rig.engine.close()
         self.assertEqual(self.far.closed, 1)
         self.assertEqual(self.rig.seal(10_000), "host")
-        self.assertEqual(len(self.rig.accelerators), 1)
+        self.assertEqual(self.rig.lane.submitted, 1)
 
     def test_batch_of_the_loss_teaches_nothing(self) -> None:
         """What the batch took in which the device was lost says nothing of the device."""
