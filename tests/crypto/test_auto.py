@@ -14,6 +14,7 @@ from securechat.crypto.cpu import CpuEngine
 from securechat.crypto.device import DeviceUnavailable
 from securechat.crypto.engine import Engine
 from securechat.crypto.figures import AcceleratorState, lines
+from securechat.crypto.lane import ThreadLane
 from securechat.crypto.native import NativeEngine
 from securechat.crypto.opening import LOST
 from tests.crypto import contract
@@ -275,7 +276,7 @@ class ClosingTests(SynchronousTestCase):
 
     def test_waits_for_the_opening(self) -> None:
         """Closing while the accelerator is being opened waits for that, measures nothing, and leaves none open."""
-        clock, entered, go_on = HandClock(), threading.Event(), threading.Event()
+        clock, entered, go_on, ending = HandClock(), threading.Event(), threading.Event(), threading.Event()
         far = TimedEngine("far", ACCELERATOR, clock)
 
         def slowly() -> Engine:
@@ -283,15 +284,21 @@ class ClosingTests(SynchronousTestCase):
             self.assertTrue(go_on.wait(20))
             return far
 
+        class Told(ThreadLane):
+            def end(self) -> None:
+                ending.set()
+                super().end()
+
         cache = KnownCosts(host=HOST)
-        engine = AutoEngine(lambda: TimedEngine("host", HOST, clock), slowly, cache=cache, seconds=clock.seconds)
+        engine = AutoEngine(
+            lambda: TimedEngine("host", HOST, clock), slowly, cache=cache, lane=Told(), seconds=clock.seconds
+        )
         before = threading.active_count()
         engine.seal_list(KEY, [b""], [b""])
         self.assertTrue(entered.wait(20))
         closing = threading.Thread(target=engine.close)
         closing.start()
-        while not engine._closing:
-            pass
+        self.assertTrue(ending.wait(20))
         self.assertEqual(far.closed, 0)
         go_on.set()
         closing.join(20)
