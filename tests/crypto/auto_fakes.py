@@ -38,6 +38,7 @@ class TimedEngine(CpuEngine):
         self.asked: list[tuple[str, int]] = []
         self.closed = 0
         self.usable = True
+        self.why_lost: str | None = None
         self.loses_device = False
         self.slowness = 1.0
         self.failure: BaseException | None = None

@@ -214,6 +214,12 @@ class ChoosingTests(SynchronousTestCase):
         self.assertEqual(self.rig.seal(10_000), "host")
         self.assertEqual(self.rig.lane.submitted, 1)
 
+    def test_says_why_it_was_lost(self) -> None:
+        """Where the accelerator tells why it lost its device, that is part of the reason."""
+        self.far.usable, self.far.why_lost = False, "fell off the bus"
+        self.rig.seal(10_000)
+        self.assertEqual(self.rig.engine.stats.reason, f"{LOST}: fell off the bus")
+
     def test_batch_of_the_loss_teaches_nothing(self) -> None:
         """What the batch took in which the device was lost says nothing of the device."""
         self.far.slowness, self.far.loses_device = 1e3, True
@@ -392,5 +398,8 @@ class WorkerTests(SynchronousTestCase):
         self.assertEqual(stats.engines[1].items, 1_200)
 
     def test_no_figures(self) -> None:
-        """Of an engine that does not choose there are no figures."""
-        self.assertIs(Rig.new().worker.engine_stats, None)
+        """Of an engine that does not choose there are none, even if it keeps figures of another kind."""
+        rig = Rig.new()
+        self.assertIs(rig.worker.engine_stats, None)
+        rig.engine.stats = object()  # type: ignore[attr-defined]
+        self.assertIs(rig.worker.engine_stats, None)

@@ -156,11 +156,10 @@ class ChooseTests(SynchronousTestCase):
         except EngineUnavailable as error:
             self.assertNotIn("\n", str(error))
 
-    def test_no_engine_yet(self) -> None:
-        """In this release there is no engine that could be opened."""
-        with self.assertRaises(DeviceUnavailable) as caught:
-            open_cuda()
-        self.assertEqual(str(caught.exception), cuda.NO_ENGINE)
+    def test_opens_the_cuda_engine(self) -> None:
+        """What is opened, unless a test brings something else, is the engine of the module cuda."""
+        self.patch(cuda, "CudaEngine", WatchedEngine)
+        self.assertIsInstance(open_cuda(), WatchedEngine)
 
 
 class WhyNotTests(SynchronousTestCase):
