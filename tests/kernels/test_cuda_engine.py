@@ -193,6 +193,7 @@ class FailureTests(CudaTestCase):
             Mutation("sha512.cu", "rotate<41>", "rotate<42>"),
             Mutation("hmac.cu", half, half.replace("8", "7")),
             Mutation("pack_texts.cu", "i < 16; ++i", "i < 15; ++i"),
+            Mutation("padding.cu", "ok[m] = padding ? 1 : 0;", "ok[m] = 1;"),
         ):
             device = HostDevice(built(mutation, flags=("-O0",)))
             with self.assertRaises(DeviceUnavailable) as caught:
