@@ -22,6 +22,7 @@ CHECKOUT: Final = Path(__file__).resolve().parent.parent
 FLOORS: Final[dict[str, frozenset[str]]] = {
     "wire": frozenset(),
     "crypto": frozenset(),
+    "bench": frozenset({"crypto"}),
     "e2e": frozenset({"wire", "crypto"}),
     "relay": frozenset({"wire", "crypto"}),
     "client": frozenset({"wire", "crypto", "e2e"}),

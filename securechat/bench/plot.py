@@ -11,6 +11,7 @@ Everything is drawn on a ground of its own, in colours for light and for dark sc
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Final
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
@@ -28,7 +29,8 @@ _TOP: Final = 96
 _CAPTION_LINE: Final = 14
 _BELOW_AXIS: Final = 40
 _BETWEEN: Final = 34
-_LEGEND_COLUMN: Final = 145
+_CAPTION_LETTERS: Final = 66
+_LEGEND_COLUMN: Final = 150
 
 COLOURS: Final = {
     "cryptography": ("#57606a", "#9ea7b3"),
@@ -169,15 +171,15 @@ def _captions(panel: Panel) -> list[str]:
     """Say in a few lines from how many messages on each way is ahead: of the loop, and of another engine."""
     said: dict[str, list[str]] = {}
     for crossing in panel.crossings:
-        over = "the loop" if crossing.behind == LOOP else crossing.behind[0]
-        where = "never" if crossing.n is None else f"{'≈' if crossing.inside else '≥'} {crossing.n:.3g}"
-        said.setdefault(over, []).append(f"{' '.join(crossing.ahead)} {where}")
-    lines = []
-    for passed, ways in said.items():
-        begin = f"Faster than {passed} from n on: "
-        for at in range(0, len(ways), 3):
-            lines.append((begin if at == 0 else "") + ", ".join(ways[at : at + 3]))
-    return lines
+        passed = "the loop" if crossing.behind == LOOP else crossing.behind[0]
+        where = "never" if crossing.n is None else f"{'≈' if crossing.inside else '≥'} {crossing.n:.2g}"
+        # Words that belong together are kept together by spaces that do not break.
+        said.setdefault(passed, []).append(f"{' '.join(crossing.ahead)} {where}".replace(" ", "\N{NO-BREAK SPACE}"))
+    return [
+        line
+        for passed, ways in said.items()
+        for line in wrap(f"Faster than {passed} from n on: {', '.join(ways)}", _CAPTION_LETTERS)
+    ]
 
 
 def _legend_columns() -> int:
