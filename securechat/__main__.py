@@ -23,6 +23,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     from securechat import __version__
     from securechat.client.cli import add_commands
     from securechat.client.errors import EXIT_HELP
+    from securechat.crypto.engines import NAMES
 
     parser = argparse.ArgumentParser(
         prog="securechat",
@@ -34,9 +35,11 @@ def _run(arguments: Sequence[str] | None) -> int:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     add_commands(commands)
     demo = commands.add_parser("demo", help="a relay and two clients, shown step by step")
-    demo.set_defaults(run=lambda _: _demo())
+    demo.add_argument("--engine", choices=NAMES, default="auto", help="what seals and opens (default auto)")
+    demo.set_defaults(run=lambda options: _demo(options.engine))
     engines = commands.add_parser("engines", help="what can seal and open here, and why the rest cannot")
-    engines.set_defaults(run=lambda _: _engines())
+    engines.add_argument("-v", "--verbose", action="store_true", help="what auto knows of their costs")
+    engines.set_defaults(run=lambda options: _engines(options.verbose))
     _add_bench(commands)
     options = parser.parse_args(arguments)
     status: int = options.run(options)
@@ -63,19 +66,34 @@ def _bench(options: "argparse.Namespace") -> int:
     return run(options)
 
 
-def _demo() -> int:
+def _demo(engine: str) -> int:
     from securechat.demo import run_demo
 
-    return run_demo()
+    return run_demo(engine)
 
 
-def _engines() -> int:
+def _engines(verbose: bool) -> int:
+    from securechat.crypto.auto import AutoEngine
     from securechat.crypto.engines import choose, survey
+    from securechat.crypto.figures import lines
 
     for name, reason in survey().items():
         print(f"{name:<8}{'usable' if reason is None else f'not usable: {reason}'}")
-    print(f"auto    takes {choose('auto').name}")
-    return 0
+    engine = choose("auto")
+    try:
+        if not isinstance(engine, AutoEngine):
+            print(f"auto    takes {engine.name}")
+            if verbose:
+                print("        always: without a GPU there is nothing to choose between, and nothing was measured")
+            return 0
+        print(f"auto    takes {engine.host}, and a GPU where that is faster")
+        if verbose:
+            engine.prepare()
+            for line in lines(engine.stats):
+                print(f"        {line}")
+        return 0
+    finally:
+        engine.close()
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ from securechat.client.events import Entered, Event, Joined, Keyed, Left, Link, 
 from securechat.client.home import Pins
 from securechat.client.link import Link as ClientLink
 from securechat.crypto.aead import seal
-from securechat.crypto.engines import choose
+from securechat.crypto.engine import Engine
+from securechat.crypto.engines import EngineUnavailable, choose
 from securechat.crypto.worker import CryptoWorker
 from securechat.relay.log import MemoryLog, Outcome, Run
 from securechat.relay.tap import Options, build_relay
@@ -107,12 +108,17 @@ class Person:
             woken.callback(None)
 
 
-def run_demo() -> int:
-    """Show everything; the exit status."""
+def run_demo(engine_name: str = "auto") -> int:
+    """Show everything, the clients on the engine of that name; the exit status."""
     from twisted.internet import reactor as the_reactor
 
     reactor: Any = the_reactor
     status = 1
+    try:
+        engine = choose(engine_name)
+    except EngineUnavailable as wrong:
+        print(f"securechat: {wrong}", file=sys.stderr)
+        return status
 
     def done(result: object) -> None:
         nonlocal status
@@ -124,16 +130,16 @@ def run_demo() -> int:
         reactor.stop()
 
     def begin() -> None:
-        Deferred.fromCoroutine(_demo(reactor)).addBoth(done)
+        Deferred.fromCoroutine(_demo(reactor, engine)).addBoth(done)
 
     reactor.callWhenRunning(begin)
     reactor.run()
     return status
 
 
-async def _demo(reactor: Any) -> None:
+async def _demo(reactor: Any, engine: Engine) -> None:
     directory = Path(tempfile.mkdtemp(prefix="securechat-demo-"))
-    worker = CryptoWorker(choose("auto"), reactor)
+    worker = CryptoWorker(engine, reactor)
     worker.startService()
     try:
         await _with_relay(reactor, worker, directory)

@@ -5,15 +5,20 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from securechat.crypto.aead import CryptoError, OpenError
+    from securechat.crypto.auto import AutoEngine
     from securechat.crypto.batch import Batch
     from securechat.crypto.cpu import CpuEngine
     from securechat.crypto.engine import Engine
     from securechat.crypto.engines import EngineUnavailable, choose
+    from securechat.crypto.figures import AutoStats
     from securechat.crypto.gpu_crypto import GPUCrypto
     from securechat.crypto.native import NativeEngine
-    from securechat.crypto.worker import BacklogFull, CryptoWorker, WorkerStats, WorkerStopped
+    from securechat.crypto.worker import BacklogFull, CryptoWorker, WorkerStopped
+    from securechat.crypto.worker_stats import WorkerStats
 
 __all__ = [
+    "AutoEngine",
+    "AutoStats",
     "BacklogFull",
     "Batch",
     "CpuEngine",
@@ -30,6 +35,8 @@ __all__ = [
 ]
 
 _HOMES: Final = {
+    "AutoEngine": "auto",
+    "AutoStats": "figures",
     "BacklogFull": "worker",
     "Batch": "batch",
     "CpuEngine": "cpu",
@@ -40,7 +47,7 @@ _HOMES: Final = {
     "GPUCrypto": "gpu_crypto",
     "NativeEngine": "native",
     "OpenError": "aead",
-    "WorkerStats": "worker",
+    "WorkerStats": "worker_stats",
     "WorkerStopped": "worker",
     "choose": "engines",
 }

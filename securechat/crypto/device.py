@@ -5,6 +5,7 @@ time, and nothing has happened for certain before an event behind it was waited 
 given to a copy must stay as they are. Everything is used by one thread, which also closes the device.
 """
 
+import sys
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -28,6 +29,11 @@ MAX_THREADS: Final = 512
 """MAX_THREADS of common.cu: the most in one block."""
 
 
+def driver_library(platform: str = sys.platform) -> str:
+    """Give the name of NVIDIA's driver as a shared library."""
+    return "nvcuda.dll" if platform == "win32" else "libcuda.so.1"
+
+
 @dataclass(frozen=True, slots=True)
 class Kernel:
     """How a kernel is launched."""
@@ -36,16 +42,19 @@ class Kernel:
     """A letter for each: P an address, I an unsigned integer of 32 bits."""
     shared_bytes: int
     """Its dynamic shared memory."""
+    resident: int
+    """How many blocks of MAX_THREADS a multiprocessor of sm_80 or newer holds at once: registers and tables
+    decide. More would only wait, and fill their tables again."""
 
 
 KERNELS: Final = {
-    "cbc_encrypt": Kernel("PIIPPPPPPII", TABLE_BYTES),
-    "hmac_tag": Kernel("PIPPPPPI", 0),
-    "hmac_verify": Kernel("PIPPPPPPI", 0),
-    "decrypt_keys": Kernel("PIIPI", TABLE_BYTES),
-    "cbc_decrypt": Kernel("PIPPPIPPPI", TABLE_BYTES),
-    "check_padding": Kernel("PPPPI", 0),
-    "pack_texts": Kernel("PPPPI", 0),
+    "cbc_encrypt": Kernel("PIIPPPPPPII", TABLE_BYTES, 1),
+    "hmac_tag": Kernel("PIPPPPPI", 0, 1),
+    "hmac_verify": Kernel("PIPPPPPPI", 0, 1),
+    "decrypt_keys": Kernel("PIIPI", TABLE_BYTES, 2),
+    "cbc_decrypt": Kernel("PIPPPIPPPI", TABLE_BYTES, 2),
+    "check_padding": Kernel("PPPPI", 0, 4),
+    "pack_texts": Kernel("PPPPI", 0, 4),
 }
 """Every kernel of kernels/module.cu, by name."""
 

@@ -15,6 +15,10 @@ its neighbours do not notice.
 
 An engine is used by one thread at a time, and one that owns a device by one thread only, which also
 closes it. It decides no policy and draws no randomness but the ivs of `seal_list`.
+
+An engine may tell more of itself by properties that nobody relies on: `preferred_items`, how many items it
+wants in a batch if so many wait (see worker); `stats`, figures about its choices; `usable`, whether it
+still has its device, and `facts`, which one that is (see auto).
 """
 
 import os

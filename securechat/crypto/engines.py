@@ -1,6 +1,7 @@
 """Choosing an engine by name."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,7 +9,10 @@ from twisted.logger import Logger
 
 from securechat.crypto import cuda, native
 from securechat.crypto.aead import CryptoError
+from securechat.crypto.auto import AutoEngine
+from securechat.crypto.cost_cache import CostCache, cache_file
 from securechat.crypto.cpu import CpuEngine
+from securechat.crypto.device import DeviceUnavailable
 from securechat.crypto.engine import Engine
 from securechat.crypto.native import NativeEngine
 
@@ -30,23 +34,40 @@ class EngineUnavailable(CryptoError):  # noqa: N818
         return f"engine {self.name!r} is not available: {self.reason}"
 
 
+def open_cuda() -> Engine:
+    """Open the CUDA engine, which takes a second or more. Raises DeviceUnavailable."""
+    return cuda.CudaEngine()
+
+
 class EngineChooser:
     """Makes engines; says once in its life what `auto` took, and why nothing better."""
 
     def __init__(
         self,
-        why_not_cuda: Callable[[], str] = cuda.why_not,
+        why_not_cuda: Callable[[], str | None] = cuda.why_not,
         log: Logger | None = None,
         why_not_native: Callable[[], str | None] = native.why_not,
+        open_cuda: Callable[[], Engine] = open_cuda,
+        environ: Mapping[str, str] = os.environ,
     ) -> None:
-        """Take the probes, which give the reason against CUDA and against native code, and the logger."""
+        """Take the probes and the rest.
+
+        The probes give at once the reason against CUDA and against native code, None where there may be
+        none. `open_cuda` finds out for certain, or raises DeviceUnavailable. `environ` tells where costs are
+        kept (see cost_cache).
+        """
         self._why_not_cuda = why_not_cuda
         self._why_not_native = why_not_native
+        self._open_cuda = open_cuda
+        self._environ = environ
         self._log = Logger() if log is None else log
         self._said = False
 
     def choose(self, name: str = "auto") -> Engine:
-        """Make the engine called `name`; `auto` is native where that was built and otherwise cpu.
+        """Make the engine called `name`.
+
+        `auto` is native where that was built and otherwise cpu. Only where there may be a GPU has it
+        something to choose between, and is an AutoEngine on top of that one.
 
         Raises EngineUnavailable for `native` and `cuda` where they cannot be used, ValueError for a name
         not in NAMES.
@@ -56,20 +77,51 @@ class EngineChooser:
         if name == "cpu":
             return CpuEngine()
         if name == "cuda":
-            raise EngineUnavailable(name, self._why_not_cuda())
+            return self._cuda()
         reason = self._why_not_native()
-        if name == "native" and reason is not None:
-            raise EngineUnavailable(name, reason)
-        engine: Engine = NativeEngine() if reason is None else CpuEngine()
-        if name == "auto" and not self._said:
-            self._said = True
-            reasons = f"not cuda: {self._why_not_cuda()}" + (f"; not native: {reason}" if reason else "")
-            self._log.info("using the {engine} engine ({reason})", engine=engine.name, reason=reasons)
-        return engine
+        if name == "native":
+            if reason is not None:
+                raise EngineUnavailable(name, reason)
+            return NativeEngine()
+        return self._auto(reason)
 
     def survey(self) -> dict[str, str | None]:
-        """Every engine by its name, with the reason why it cannot be used here; None where it can."""
-        return {"cpu": None, "native": self._why_not_native(), "cuda": self._why_not_cuda()}
+        """Every engine by its name, with the reason why it cannot be used here; None where it can.
+
+        Whether a GPU can be used is found out by opening it.
+        """
+        reason = None
+        try:
+            self._cuda().close()
+        except EngineUnavailable as error:
+            reason = error.reason
+        return {"cpu": None, "native": self._why_not_native(), "cuda": reason}
+
+    def _cuda(self) -> Engine:
+        reason = self._why_not_cuda()
+        if reason is not None:
+            raise EngineUnavailable("cuda", reason)
+        try:
+            return self._open_cuda()
+        except DeviceUnavailable as error:
+            raise EngineUnavailable("cuda", error.reason) from error
+
+    def _auto(self, not_native: str | None) -> Engine:
+        make_host: Callable[[], Engine] = NativeEngine if not_native is None else CpuEngine
+        not_cuda = self._why_not_cuda()
+        if not_cuda is None:
+            cache = CostCache(cache_file(self._environ))
+            engine: Engine = AutoEngine(make_host, self._open_cuda, cache=cache, log=self._log)
+        else:
+            engine = make_host()
+        if not self._said:
+            self._said = True
+            reasons = [
+                "cuda for large batches, once it is open" if not_cuda is None else f"not cuda: {not_cuda}",
+                *([f"not native: {not_native}"] if not_native is not None else []),
+            ]
+            self._log.info("using the {engine} engine ({reason})", engine=engine.name, reason="; ".join(reasons))
+        return engine
 
 
 _chooser = EngineChooser()

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 
@@ -15,6 +15,8 @@ from securechat.crypto.aead import CryptoError, OpenError
 
 Item = tuple[bytes, bytes, bytes]
 """Key (64 bytes), associated data, and plaintext or sealed message."""
+PREFERRED_ITEM_BYTES: Final = 1_024
+"""For each item that an engine wants in a batch, the batch may have so many bytes: chat messages are shorter."""
 Columns = tuple[list[bytes], list[bytes], list[bytes]]
 """Many items, turned."""
 
@@ -116,7 +118,7 @@ class Backlog:
     """Requests in the order they came, bounded in items and bytes.
 
     Held is what waits and what is being worked on: whoever bounds only what waits is surprised by the
-    load that left a moment ago.
+    load that left a moment ago. `waiting_items` is the part of `held_items` that is in no load.
     """
 
     def __init__(self, max_items: int, max_bytes: int, max_batch_items: int, max_batch_bytes: int) -> None:
@@ -130,6 +132,7 @@ class Backlog:
         self._requests: deque[Request] = deque()
         self.held_items = 0
         self.held_bytes = 0
+        self.waiting_items = 0
 
     def add(self, request: Request) -> None:
         """Accept a request, whole. Raises BacklogFull."""
@@ -138,19 +141,30 @@ class Backlog:
             raise BacklogFull(self.held_items, self.held_bytes)
         self.held_items += len(request.items)
         self.held_bytes += size
+        self.waiting_items += len(request.items)
         self._requests.append(request)
 
-    def gather(self) -> Load | None:
-        """Take the next load, or None where nothing waits."""
+    def oldest(self) -> Request | None:
+        """Give the request that has waited longest, perhaps begun already; None where nothing waits."""
+        while self._requests and self._requests[0].withdrawn:
+            self._requests.popleft()
+        return self._requests[0] if self._requests else None
+
+    def gather(self, preferred_items: int = 0) -> Load | None:
+        """Take the next load, or None where nothing waits.
+
+        An engine that wants many items at once may get more of them than `max_batch_items`, but not from
+        more requests: that bound is for the reactor's sake, whom the answers hold up and not the items.
+        """
         load = Load()
-        while self._requests:
-            request = self._requests[0]
-            if request.withdrawn:
-                self._requests.popleft()
-                continue
-            if not load.take(request, self._max_batch_items, self._max_batch_bytes):
+        max_items = max(self._max_batch_items, preferred_items)
+        max_bytes = max(self._max_batch_bytes, preferred_items * PREFERRED_ITEM_BYTES)
+        while len(load.shares) < self._max_batch_items:
+            request = self.oldest()
+            if request is None or not load.take(request, max_items, max_bytes):
                 break
             self._requests.popleft()
+        self.waiting_items -= load.items
         return load if load.shares else None
 
     def release(self, load: Load) -> None:
@@ -162,6 +176,7 @@ class Backlog:
         """Forget what no load has taken of a request, even twice. Answering it is the caller's."""
         rest = request.items[request.taken :]
         self.held_items -= len(rest)
+        self.waiting_items -= len(rest)
         self.held_bytes -= bytes_of(rest)
         del request.items[request.taken :]
         request.withdrawn = True

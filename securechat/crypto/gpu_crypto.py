@@ -27,7 +27,8 @@ class GPUCrypto:
 
         Raises ValueError for a key of another length and for an unknown name, EngineUnavailable for
         "native" and "cuda" where they cannot be used. "auto" takes "native" where it was built and else
-        "cpu", and says so once in the log.
+        "cpu", and says so once in the log; where there is a GPU it takes that for large batches, as
+        soon as it is open.
         """
         secret = as_bytes("key", key)
         if len(secret) != SECRET_BYTES:

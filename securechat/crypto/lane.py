@@ -52,3 +52,4 @@ class ThreadLane:
     def _run(self) -> None:
         for job in iter(self._jobs.get, None):
             job()
+            del job  # what it holds, keys and texts among it, must not wait for the next one

@@ -1,9 +1,9 @@
 """CryptoWorker: every seal and open of a process, gathered into batches for one thread.
 
 What is asked for while the engine is busy becomes the next batch; while it is idle, a request starts at
-once. There is no timer, so a lone request waits for nobody, and batches grow by themselves as the load
-does. A batch costs one hop into the thread and one `callFromThread` back, whatever it holds, and its
-results are given out in that one call.
+once, so a lone request waits for nobody, and batches grow by themselves as the load does. Only where
+`flush_s` allows it do requests wait for company at an idle engine. A batch costs one hop into the thread
+and one `callFromThread` back, whatever it holds, and its results are given out in that one call.
 
 Requests finish in the order they were made, seals and opens alike. To keep the thread busy, the next
 batch is handed over before the results of the last one are given out.
@@ -13,8 +13,10 @@ into C. Packing on the reactor's thread instead was tried against an engine that
 rate nor reactor latency differed, and it is wasted on the CPU engine. What does hold the reactor up is
 giving out a batch, some 10 us per request with the caller's callbacks. With 128 in a batch a saturated
 reactor's timers are 3 ms late at the 99th percentile, with 1,024 over 30, and the rate is no better
-(benchmarks/crypto.py --latency). Raise `max_batch_items` for an engine that needs more, and ask by
-`seal_many` and `open_many`, where all results are one callback.
+(benchmarks/crypto.py --latency). For an engine that is better with many, ask by `seal_many` and `open_many`,
+where all results are one callback: while such an engine has a `preferred_items` of thousands, a batch may hold
+so many items, yet still answers at most `max_batch_items` requests. The price is that a lone request may
+have to wait for such a batch to end.
 
 A batch whose items share one key object is given to the engine as one key for all, which is faster.
 
@@ -25,7 +27,6 @@ holds yet; what the thread has begun is finished and thrown away.
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
 from pathlib import PurePath
@@ -37,17 +38,20 @@ from twisted.logger import Logger
 
 from securechat.crypto.aead import KEY_BYTES, CryptoError
 from securechat.crypto.engine import Engine, as_bytes
+from securechat.crypto.figures import AutoStats
+from securechat.crypto.flushing import Deadline, Timers
 from securechat.crypto.gathering import Backlog, BacklogFull, Columns, Item, Load, Request
 from securechat.crypto.lane import Lane, ThreadLane
+from securechat.crypto.worker_stats import Counts, WorkerStats
 
-__all__ = ["BacklogFull", "CryptoWorker", "FromThread", "WorkerStats", "WorkerStopped"]
+__all__ = ["BacklogFull", "CryptoWorker", "WorkerReactor", "WorkerStats", "WorkerStopped"]
 
 Results = tuple[list[bytes], list[bytes | None]]
 """What was sealed and what was opened."""
 
 
-class FromThread(Protocol):
-    """The one thing that the worker needs of a reactor (see IReactorFromThreads)."""
+class WorkerReactor(Timers, Protocol):
+    """What the worker needs of a reactor (see IReactorFromThreads and IReactorTime). Timers only with `flush_s`."""
 
     def callFromThread(self, callable: Callable[..., object], *args: object) -> object:
         """Have the reactor call this later, on its own thread. Never at once."""
@@ -59,30 +63,6 @@ class WorkerStopped(CryptoError):  # noqa: N818
     def __str__(self) -> str:
         """Give the user's text."""
         return "the crypto worker has stopped"
-
-
-@dataclass(slots=True, frozen=True)
-class WorkerStats:
-    """What a worker has done since it was made."""
-
-    batches: int
-    """Batches that came back."""
-    items: int
-    """Items in them."""
-    bytes: int
-    """Bytes that went in with them, without keys."""
-    failed_batches: int
-    """Those among them for which the engine raised an error."""
-    histogram: tuple[int, ...]
-    """At index i, the batches of 2**i up to 2**(i + 1) - 1 items."""
-    wait_s: float
-    """Time from a request to the start of its first batch, all requests together."""
-    wait_max_s: float
-    """The longest such time."""
-    held_items: int
-    """Items that wait or are being worked on now."""
-    held_bytes: int
-    """Their bytes."""
 
 
 class _State(Enum):
@@ -105,12 +85,14 @@ class CryptoWorker(Service):
     def __init__(
         self,
         engine: Engine,
-        reactor: FromThread,
+        reactor: WorkerReactor,
         *,
         max_items: int = 65_536,
         max_bytes: int = 64 << 20,
         max_batch_items: int = 128,
         max_batch_bytes: int = 1 << 20,
+        flush_items: int = 1,
+        flush_s: float = 0.0,
         lane: Lane | None = None,
         seconds: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -118,20 +100,22 @@ class CryptoWorker(Service):
 
         At most `max_items` and `max_bytes` (keys not counted) wait or are worked on; a request beyond
         that fails at once with BacklogFull, whole. At most `max_batch_items` and `max_batch_bytes` make
-        one batch, or one item that is larger; a long request is spread over several. `lane` is the
-        thread, `seconds` a clock that never goes back.
+        one batch, or one item that is larger; a long request is spread over several.
+
+        An idle worker starts a batch when `flush_items` items wait, or when the first request has
+        waited `flush_s`; as it stands, at once. More is for an engine that is forced on and slow with
+        small batches. `lane` is the thread, `seconds` a clock that never goes back.
         """
         self._engine = engine
         self._reactor = reactor
         self._lane: Lane = ThreadLane() if lane is None else lane
         self._seconds = seconds
         self._backlog = Backlog(max_items, max_bytes, max_batch_items, max_batch_bytes)
+        self._deadline = Deadline(flush_items, flush_s, reactor, self._start)
         self._state = _State.NEW
         self._busy = False
         self._stop_waiters: list[Deferred[None]] = []
-        self._batches = self._items = self._bytes = self._failed_batches = 0
-        self._histogram: list[int] = []
-        self._wait_s = self._wait_max_s = 0.0
+        self._counts = Counts()
 
     def seal(self, key: bytes, associated: bytes, plaintext: bytes) -> Deferred[bytes]:
         """Seal one message under a 64-byte key. Fires with iv, ciphertext and tag."""
@@ -157,17 +141,13 @@ class CryptoWorker(Service):
     @property
     def stats(self) -> WorkerStats:
         """The counters as they stand."""
-        return WorkerStats(
-            batches=self._batches,
-            items=self._items,
-            bytes=self._bytes,
-            failed_batches=self._failed_batches,
-            histogram=tuple(self._histogram),
-            wait_s=self._wait_s,
-            wait_max_s=self._wait_max_s,
-            held_items=self._backlog.held_items,
-            held_bytes=self._backlog.held_bytes,
-        )
+        return self._counts.stats(self._backlog.held_items, self._backlog.held_bytes)
+
+    @property
+    def engine_stats(self) -> AutoStats | None:
+        """What an engine that chooses between others has done and why; None for any other engine."""
+        stats: AutoStats | None = getattr(self._engine, "stats", None)
+        return stats
 
     def startService(self) -> None:
         """Start the thread, and what has been asked for before."""
@@ -211,15 +191,24 @@ class CryptoWorker(Service):
     def _cancelled(self, request: Request, _: "Deferred[Any]") -> None:
         request.done = None
         self._backlog.withdraw(request)
+        self._next()  # the deadline may have been this request's
 
     def _next(self) -> None:
-        """Hand the next load to the thread, if it is free; begin to end, if there is none and never will."""
+        """Start what is due, if the thread is free."""
         if self._busy or self._state not in (_State.RUNNING, _State.STOPPING):
             return
-        load = self._backlog.gather()
+        if self._state is _State.STOPPING:
+            self._deadline.cancel()
+            self._start()
+        elif self._deadline.due(self._backlog.oldest(), self._backlog.waiting_items, self._seconds()):
+            self._start()
+
+    def _start(self) -> None:
+        """Hand the next load to the free thread; begin to end, if there is none and never will."""
+        load = self._backlog.gather(getattr(self._engine, "preferred_items", 0))
         if load is not None:
             self._busy = True
-            self._count_wait(load)
+            self._counts.started(load, self._seconds())
             self._lane.submit(partial(self._work, load))
         elif self._state is _State.STOPPING:
             self._busy = True
@@ -237,9 +226,8 @@ class CryptoWorker(Service):
     def _came_back(self, load: Load, outcome: Results | BaseException) -> None:
         self._busy = False
         self._backlog.release(load)
-        self._count_batch(load)
+        self._counts.came_back(load, isinstance(outcome, BaseException))
         if isinstance(outcome, BaseException):
-            self._failed_batches += 1
             self._tell(outcome, load.items)
             for request, _ in load.shares:
                 self._backlog.withdraw(request)
@@ -283,22 +271,6 @@ class CryptoWorker(Service):
             place=place,
             items=items,
         )
-
-    def _count_wait(self, load: Load) -> None:
-        now = self._seconds()
-        for request, count in load.shares:
-            if request.taken == count:
-                waited = now - request.asked_s
-                self._wait_s += waited
-                self._wait_max_s = max(self._wait_max_s, waited)
-
-    def _count_batch(self, load: Load) -> None:
-        self._batches += 1
-        self._items += load.items
-        self._bytes += load.bytes
-        power = max(load.items, 1).bit_length() - 1
-        self._histogram.extend([0] * (power + 1 - len(self._histogram)))
-        self._histogram[power] += 1
 
 
 def _checked(item: Item, name: str) -> Item:

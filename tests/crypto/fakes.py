@@ -2,6 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
+
+from twisted.internet.task import Clock
 
 from securechat.crypto.cpu import CpuEngine
 from securechat.crypto.lane import Job
@@ -10,15 +13,20 @@ from securechat.crypto.worker import CryptoWorker
 
 @dataclass
 class HandReactor:
-    """Keeps what threads ask it to call, until a turn is taken by hand."""
+    """Keeps what threads ask it to call, until a turn is taken by hand; its timers run by hand too."""
 
     calls: list[tuple[Callable[..., object], tuple[object, ...]]] = field(default_factory=list)
     came_back: int = 0
+    timers: Clock = field(default_factory=Clock)
 
     def callFromThread(self, callable: Callable[..., object], *args: object) -> None:
         """Keep a call."""
         self.calls.append((callable, args))
         self.came_back += 1
+
+    def callLater(self, delay: float, callable: Callable[..., object], *args: object) -> Any:
+        """Make a timer."""
+        return self.timers.callLater(delay, callable, *args)
 
     def turn(self) -> None:
         """Make the calls kept so far."""
@@ -122,13 +130,24 @@ class Rig:
     worker: CryptoWorker
 
     @classmethod
-    def new(cls, *, start: bool = True, **bounds: int) -> "Rig":
-        """Make one, started or not, with the bounds given."""
-        engine, reactor, lane, clock = WatchedEngine(), HandReactor(), HandLane(), HandClock()
+    def new(cls, *, start: bool = True, engine: WatchedEngine | None = None, **bounds: Any) -> "Rig":
+        """Make one, started or not, on an engine of its own unless one is given, with the bounds given."""
+        engine = WatchedEngine() if engine is None else engine
+        reactor, lane, clock = HandReactor(), HandLane(), HandClock()
         worker = CryptoWorker(engine, reactor, lane=lane, seconds=clock.seconds, **bounds)
         if start:
             worker.startService()
         return cls(engine, reactor, lane, clock, worker)
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass, and the timers that it brings about ring."""
+        self.clock.now_s += seconds
+        self.reactor.timers.advance(seconds)
+
+    def timers(self) -> list[float]:
+        """Tell in how many seconds each pending timer rings."""
+        now_s = self.reactor.timers.seconds()
+        return [call.getTime() - now_s for call in self.reactor.timers.getDelayedCalls()]
 
     def one_batch(self) -> None:
         """Let the thread do one job, and the reactor hear of it."""

@@ -100,8 +100,8 @@ class WhyNotTests(SynchronousTestCase):
 
     def test_no_driver_on_windows(self) -> None:
         """There, the library has another name."""
-        self.assertIn("nvcuda.dll", cuda.why_not(lambda name: name, not_loadable, "win32"))
+        self.assertIn("nvcuda.dll", cuda.why_not(lambda name: name, not_loadable, "win32") or "")
 
-    def test_no_kernels(self) -> None:
-        """With both, this release says that it has no kernels, and does not pretend."""
-        self.assertEqual(cuda.why_not(lambda name: name, lambda name: name), cuda.NO_ENGINE)
+    def test_both(self) -> None:
+        """With both there may be a device: only opening it tells."""
+        self.assertIsNone(cuda.why_not(lambda name: name, lambda name: name))

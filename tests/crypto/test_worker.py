@@ -502,7 +502,14 @@ class InterleavingTests(SynchronousTestCase):
     @given(st.data())
     def test_any_interleaving(self, data: st.DataObject) -> None:
         """Whatever is asked, cancelled and done in whatever order, each answer is right and in its turn."""
-        rig = Rig.new(start=data.draw(st.booleans()), max_items=12, max_batch_items=3, max_batch_bytes=80)
+        rig = Rig.new(
+            start=data.draw(st.booleans()),
+            max_items=12,
+            max_batch_items=3,
+            max_batch_bytes=80,
+            flush_items=data.draw(st.integers(1, 6)),
+            flush_s=data.draw(st.sampled_from([0.0, 1.0])),
+        )
         expected: dict[int, object] = {}
         answers: dict[int, object] = {}
         order: list[int] = []
@@ -543,7 +550,10 @@ class InterleavingTests(SynchronousTestCase):
             if rig.lane.jobs:
                 rig.lane.run()
 
-        actions = [ask, ask, ask, cancel, rig.reactor.turn, run]
+        def wait() -> None:
+            rig.pass_time(data.draw(st.sampled_from([0.1, 0.5, 1.0])))
+
+        actions = [ask, ask, ask, cancel, rig.reactor.turn, run, wait]
         for action in data.draw(st.lists(st.sampled_from(actions), max_size=40)):
             action()
         rig.worker.startService()
@@ -569,6 +579,7 @@ class InterleavingTests(SynchronousTestCase):
         self.assertEqual(in_turn, sorted(in_turn))
         self.assertEqual(rig.lane.submitted, rig.reactor.came_back)
         self.assertEqual((rig.worker.stats.held_items, rig.worker.stats.held_bytes), (0, 0))
+        self.assertEqual(rig.timers(), [])
 
 
 class RealThreadTests(TestCase):
@@ -589,6 +600,11 @@ class RealThreadTests(TestCase):
         self.came_back += 1
         real: Any = reactor
         real.callFromThread(callable, *args)
+
+    def callLater(self, delay: float, callable: Any, *args: object) -> Any:
+        """Pass on to the reactor."""
+        real: Any = reactor
+        return real.callLater(delay, callable, *args)
 
     async def test_many_requests(self) -> None:
         """A thousand requests, made at once, come back right, with one call back per batch."""

@@ -54,6 +54,23 @@ def _cavp_cases(text: str) -> Iterator[CbcVector]:
             fields = {}
 
 
+@dataclass(frozen=True, slots=True)
+class HmacVector:
+    """One case of RFC 4231 for HMAC-SHA-512."""
+
+    key: bytes
+    message: bytes
+    tag: bytes
+
+
+def rfc4231() -> list[HmacVector]:
+    """Read the cases of RFC 4231, sections 4.2 to 4.8 without the truncated one (4.6)."""
+    text = (Path(cryptography_vectors.__file__).parent / "HMAC" / "rfc-4231-sha512.txt").read_text("ascii")
+    values = [line.partition(" = ")[2] for line in text.splitlines() if line.startswith(("Key =", "Msg =", "MD ="))]
+    found = list(map(bytes.fromhex, values))
+    return [HmacVector(*found[at : at + 3]) for at in range(0, len(found), 3)]
+
+
 def ragged(random: Random, count: int, longest: int) -> list[bytes]:
     """Give byte strings of lengths from 0 to `longest`, most of them short, some around a block's end."""
     edges = (0, 1, 15, 16, 17, 31, 32, 33, 127, 128, 129, longest)

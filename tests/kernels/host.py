@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from securechat.crypto import aead
-from securechat.crypto.batch import Batch, Bytes, Offsets
+from securechat.crypto.batch import Batch, Bytes
 from securechat.crypto.engine import Flags, check_decrypt, check_encrypt, check_open, check_seal
 from securechat.crypto.packing import PackedLists
 

@@ -20,7 +20,12 @@ from securechat.crypto.device import ALIGNMENT, KERNELS, Address, DeviceError, D
 from tests.kernels.host import FILLING, HostKernels
 
 PAGE_BYTES = 4096
+FACTS = Facts("host", "sm_90", 2, 1 << 30)
 TYPES = {"P": ctypes.c_void_p, "I": ctypes.c_uint32}
+
+
+def _done() -> None:
+    """Stand where an operation stood, whose arrays nobody holds any more."""
 
 
 @dataclass(eq=False)
@@ -33,8 +38,9 @@ class HostStream:
     def run_to(self, end: int) -> None:
         """Do the operations up to a number."""
         while self.done < end:
+            operation, self.queue[self.done] = self.queue[self.done], _done
             self.done += 1
-            self.queue[self.done - 1]()
+            operation()
 
 
 @dataclass(eq=False)
@@ -50,7 +56,7 @@ class HostDevice:
     """The device of the module's description."""
 
     library: Path
-    facts: Facts = Facts("host", "sm_90", 2, 1 << 30)
+    facts: Facts = FACTS
     memory_limit: int = 1 << 30
     """How many bytes of its memory may be taken at once."""
     lock_limit: int = 1 << 30
@@ -62,7 +68,7 @@ class HostDevice:
     counts: dict[str, int] = field(default_factory=dict)
     launched: list[str] = field(default_factory=list)
     memory: dict[Address, Bytes] = field(default_factory=dict)
-    locked: dict[Address, int] = field(default_factory=dict)
+    locked: dict[Address, Bytes] = field(default_factory=dict)
     streams: list[HostStream] = field(default_factory=list)
     broken: bool = False
     closed: bool = False
@@ -99,14 +105,14 @@ class HostDevice:
         self._called("pin")
         assert array.ctypes.data % PAGE_BYTES == 0
         assert array.ctypes.data not in self.locked
-        if sum(self.locked.values()) + len(array) > self.lock_limit:
+        if sum(map(len, self.locked.values())) + len(array) > self.lock_limit:
             raise DeviceMemoryError("cannot lock so many pages")
-        self.locked[array.ctypes.data] = len(array)
+        self.locked[array.ctypes.data] = array
 
     def unpin(self, array: Bytes) -> None:
         """See Device."""
         self._called("unpin")
-        assert self.locked.pop(array.ctypes.data) == len(array)
+        assert len(self.locked.pop(array.ctypes.data)) == len(array)
 
     def copy_in(self, to: Address, source: Bytes, stream: HostStream) -> None:
         """See Device."""
@@ -172,7 +178,7 @@ class HostDevice:
     def _check_locked(self, array: Bytes) -> None:
         start, end = array.ctypes.data, array.ctypes.data + len(array)
         assert array.flags.c_contiguous
-        assert any(at <= start and end <= at + size for at, size in self.locked.items()), "not locked"
+        assert any(at <= start and end <= at + len(area) for at, area in self.locked.items()), "not locked"
 
     def _called(self, what: str) -> None:
         assert not self.closed

@@ -14,11 +14,14 @@
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <type_traits>
 #include <utility>
 #include <vector>
 #ifndef TWO_PASSES
 #include <ucontext.h>
 #endif
+
+#include "launchers.h"
 
 #define __device__
 #define __global__
@@ -169,16 +172,39 @@ int launch_any(void (*kernel)(A...), unsigned grid, unsigned block, size_t share
     return launch(kernel, grid, block, shared_bytes, arguments, std::index_sequence_for<A...>());
 }
 
+template <class T> size_t alignment_of_target()
+{
+    if constexpr (std::is_pointer_v<T>)
+        return alignof(std::remove_pointer_t<T>);
+    else
+        return 0;
+}
+
+template <class... A> std::vector<Argument> arguments_of(void (*)(A...))
+{
+    return {{sizeof(A), alignof(A), std::is_pointer_v<A>, alignment_of_target<A>()}...};
+}
+
+static std::vector<Launcher> all;
+
 } // namespace shim
+
+const std::vector<Launcher> &launchers()
+{
+    return shim::all;
+}
 
 static inline void __syncthreads()
 {
     shim::barrier();
 }
 
-// The function launch_NAME: `arguments` are pointers to the kernel's arguments, as for cuLaunchKernel.
+// The function launch_NAME: `arguments` are pointers to the kernel's arguments, as for cuLaunchKernel. The
+// kernel is also listed among `launchers`.
 #define LAUNCHER(name)                                                                                   \
     extern "C" int launch_##name(unsigned grid, unsigned block, size_t shared_bytes, void **arguments)   \
     {                                                                                                    \
         return shim::launch_any(name, grid, block, shared_bytes, arguments);                             \
-    }
+    }                                                                                                    \
+    static const bool listed_##name =                                                                    \
+        (shim::all.push_back({#name, MAX_THREADS, shim::arguments_of(name), launch_##name}), true);

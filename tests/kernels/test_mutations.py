@@ -135,8 +135,9 @@ class SanitizerTests(SynchronousTestCase):
         self.assert_found(Mutation("padding.cu", "        if (m >= n)\n            break;\n", ""))
 
     def test_missing_guard_for_blocks(self) -> None:
-        """So are threads beyond the last block."""
-        self.assert_found(Mutation("cbc_decrypt.cu", "        if (block >= blocks)\n            break;\n", ""))
+        """So are threads beyond the last block, when decrypting and when closing texts up."""
+        for file in ("cbc_decrypt.cu", "pack_texts.cu"):
+            self.assert_found(Mutation(file, "        if (block >= blocks)\n            break;\n", ""))
 
     def test_block_before_the_first(self) -> None:
         """So is a first block that takes what is before it in memory for its predecessor."""
