@@ -23,7 +23,9 @@ from securechat.bench.measure import Clock
 from securechat.bench.rows import PATHS, Row
 from securechat.crypto.aead import IV_BYTES, KEY_BYTES, sealed_bytes
 from securechat.crypto.batch import Bytes
+from securechat.crypto.cuda import CudaEngine
 from securechat.crypto.device import Address, Device, Stream
+from securechat.crypto.engine import Engine
 
 ENGINE: Final = "cuda"
 PIECE_BYTES: Final = 64 << 20
@@ -43,6 +45,27 @@ class Rates:
     out: float
     duplex: float
     """Each way, while as much goes the other way."""
+
+
+class Watch:
+    """Notices when the cuda engine has had its work done by another, as it does rather than fail."""
+
+    def __init__(self, engine: Engine | None) -> None:
+        """Take the engine, if there is one."""
+        self._engine = engine if isinstance(engine, CudaEngine) else None
+        self._seen = (0, 0)
+
+    def why_elsewhere(self) -> str | None:
+        """Say in one line why some of the work since the last call was not the device's; None where all was."""
+        if self._engine is None:
+            return None
+        stats = self._engine.stats
+        before, self._seen = self._seen, (stats.redone_batches, stats.long_items)
+        if self._engine.why_lost is not None:
+            return f"the device is out of use: {self._engine.why_lost}"
+        if self._seen[0] != before[0]:
+            return "the device has not the memory"
+        return "the engine gives so long messages to the CPU" if self._seen[1] != before[1] else None
 
 
 @contextmanager

@@ -10,8 +10,8 @@ import subprocess
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from securechat.bench.material import ASSOCIATED_BYTES
 from securechat.bench.ipsec_mb import NoYardstick
+from securechat.bench.material import ASSOCIATED_BYTES
 from securechat.bench.rows import Row
 from securechat.crypto.aead import IV_BYTES, TAG_BYTES, sealed_bytes
 
