@@ -12,8 +12,9 @@ import mmap
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -24,7 +25,7 @@ from securechat.bench.rows import PATHS, Row
 from securechat.crypto.aead import IV_BYTES, KEY_BYTES, sealed_bytes
 from securechat.crypto.batch import Bytes
 from securechat.crypto.cuda import CudaEngine
-from securechat.crypto.device import Address, Device, Stream
+from securechat.crypto.device import Address, Device, DeviceError, Stream
 from securechat.crypto.engine import Engine
 
 ENGINE: Final = "cuda"
@@ -73,20 +74,28 @@ def pinned(device: Device, size: int) -> Iterator[Bytes]:
     """Lend page-locked memory of the host, which begins on a page and holds zeros."""
     array = np.frombuffer(mmap.mmap(-1, size), np.uint8)
     device.pin(array)
-    try:
+    with _given_back(partial(device.unpin, array)):
         yield array
-    finally:
-        device.unpin(array)
 
 
 @contextmanager
 def allocated(device: Device, size: int) -> Iterator[Address]:
     """Lend memory of the device."""
     address = device.allocate(size)
-    try:
+    with _given_back(partial(device.free, address)):
         yield address
-    finally:
-        device.free(address)
+
+
+@contextmanager
+def _given_back(give_back: Callable[[], None]) -> Iterator[None]:
+    """Give something back in the end. A device that has failed refuses that too: the first failure is told."""
+    try:
+        yield
+    except BaseException:
+        with suppress(DeviceError):
+            give_back()
+        raise
+    give_back()
 
 
 def measure_copies(device: Device, piece_bytes: int = PIECE_BYTES, rounds: int = ROUNDS) -> tuple[list[Row], Rates]:
