@@ -275,10 +275,7 @@ class CommandTests(DeviceCase):
 
     def test_device_that_goes(self) -> None:
         """Where the device alone cannot be measured the reason is told, and the engines are all the same."""
-        for limit, reason in (
-            (0, "no figures of the GPU alone: the card fell out"),
-            (3 * PIECE, "not all of the GPU"),
-        ):
+        for limit, reason in ((0, "the card fell out"), (100, "out of memory")):
             self.device = HostDevice(built())
             status, out, err = self.run_it(limit=limit)
             self.assertEqual(status, 0)
