@@ -93,10 +93,8 @@ class TimingTests(SynchronousTestCase):
 
     def test_ratio_within_rounds(self) -> None:
         """The ratio is the median of the rounds' ratios, not the ratio of the medians."""
-        found = rows({LOOP: [1.0, 2.0, 9.0], OTHER: [1.0, 1.0, 3.0]}, "seal", 200, 16)[1]
-        self.assertEqual(found.ratio, 2.0)
-        found = rows({LOOP: [2.0, 8.0, 6.0], OTHER: [4.0, 1.0, 2.0]}, "seal", 200, 16)[1]
-        self.assertEqual(found.ratio, 3.0)
+        found = rows({LOOP: [1.0, 2.0, 9.0], OTHER: [1.0, 4.0, 3.0]}, "seal", 200, 16)[1]
+        self.assertEqual(found.ratio, 1.0)
 
     def test_spread(self) -> None:
         """Seconds are the median of the rounds, with the fastest and the slowest beside them."""

@@ -62,6 +62,7 @@ class OptionsTests(SynchronousTestCase):
             ("--yardsticks", "libressl"),
             ("--seconds", "0"),
             ("--seconds", "nan"),
+            ("--seconds", "inf"),
             ("--seconds", "soon"),
             ("--memory", "all"),
             ("--plot", "it.png"),
