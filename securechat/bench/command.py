@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -200,9 +201,8 @@ class Bench:
                 rows, rates = gpu.measure_copies(device, self._around.piece_bytes)
                 rows.append(gpu.measure_launch(device, clock=self._around.clock))
                 for size, n in self._around.gpu_cases:
-                    found, shapes = gpu_kernels.measure_kernels(device, size, n)
-                    rows += found
-                    _to_stderr(f"fastest launches for {n} x {size_name(size)}: {shapes}")
+                    tell = partial(_tell_shapes, f"{n} x {size_name(size)}")
+                    rows += gpu_kernels.measure_kernels(device, size, n, tell=tell)
             finally:
                 device.close()
         except CryptoError as wrong:
@@ -222,6 +222,10 @@ def _to_stdout(text: str) -> None:
 
 def _to_stderr(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+def _tell_shapes(case: str, shapes: str) -> None:
+    _to_stderr(f"fastest launches for {case}: {shapes}")
 
 
 def _drop_if_empty(path: Path) -> None:

@@ -6,7 +6,7 @@ kernel runs in the fastest of SHAPES for it, which is looked for first.
 """
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any, Final
 
@@ -44,8 +44,10 @@ Shape = tuple[int, int]
 Array = npt.NDArray[Any]
 
 
-def measure_kernels(device: Device, size: int, n: int, rounds: int = ROUNDS) -> tuple[list[Row], str]:
-    """Time every operation on n messages of one size, in turns; give the rows, and the shapes in one line.
+def measure_kernels(
+    device: Device, size: int, n: int, rounds: int = ROUNDS, tell: Callable[[str], object] = str
+) -> list[Row]:
+    """Time every operation on n messages of one size, in turns; `tell` is told the shapes, in one line.
 
     Raises BenchError where they don't give what they have to, DeviceError where the device fails, and
     DeviceMemoryError where it has too little memory: about three times the texts.
@@ -57,11 +59,11 @@ def measure_kernels(device: Device, size: int, n: int, rounds: int = ROUNDS) -> 
         for _ in range(rounds):
             for operation, kernels in STEPS.items():
                 times[operation].append(resident.seconds([(kernel, shapes[kernel]) for kernel in kernels]))
-    rows = [
+    tell(", ".join(f"{kernel} {block} threads x {each}" for kernel, (block, each) in shapes.items()))
+    return [
         Row(ENGINE, KERNEL, operation, size, n, statistics.median(found), min(found), max(found), None)
         for operation, found in times.items()
     ]
-    return rows, ", ".join(f"{kernel} {block} threads x {each}" for kernel, (block, each) in shapes.items())
 
 
 class Resident:
