@@ -219,6 +219,7 @@ class MemoryTests(CudaTestCase):
         self.assert_right(engine)
         self.assertGreater(engine.stats.halvings, 0)
         self.assertEqual((engine.usable, self.fallback.items), (True, 0))
+        self.assertEqual(len(self.devices[0].memory), 3)
 
     def test_no_memory_at_all(self) -> None:
         """Without memory for the smallest slots a batch goes to the CPU, and the next one tries again."""
