@@ -32,7 +32,7 @@
 #endif
 
 /* What native.py expects; raised whenever a function here changes its arguments or results. */
-#define INTERFACE 1
+#define INTERFACE 2
 
 #define BLOCK 16
 #define IV BLOCK
@@ -183,7 +183,7 @@ static int mac(worker *w, const job *j, const item *it, const uint8_t *body, siz
     }
     if (j->key_stride) {
         make_pads(w, it->key);
-        if (!EVP_DigestInit_ex(w->hash, j->digest, NULL) || !EVP_DigestUpdate(w->hash, w->ipad, HASH_BLOCK)) {
+        if (!EVP_DigestInit_ex(w->hash, NULL, NULL) || !EVP_DigestUpdate(w->hash, w->ipad, HASH_BLOCK)) {
             return 0;
         }
     } else if (!EVP_MD_CTX_copy_ex(w->hash, w->inner)) {
@@ -195,7 +195,7 @@ static int mac(worker *w, const job *j, const item *it, const uint8_t *body, siz
         return 0;
     }
     if (j->key_stride) {
-        if (!EVP_DigestInit_ex(w->hash, j->digest, NULL) || !EVP_DigestUpdate(w->hash, w->opad, HASH_BLOCK)) {
+        if (!EVP_DigestInit_ex(w->hash, NULL, NULL) || !EVP_DigestUpdate(w->hash, w->opad, HASH_BLOCK)) {
             return 0;
         }
     } else if (!EVP_MD_CTX_copy_ex(w->hash, w->outer)) {
@@ -296,7 +296,7 @@ static int begin_worker(worker *w, const job *j)
         return 1;
     }
     w->hash = EVP_MD_CTX_new();
-    if (w->hash == NULL) {
+    if (w->hash == NULL || !EVP_DigestInit_ex(w->hash, j->digest, NULL)) {
         return 0;
     }
     if (one == NULL) {
@@ -561,6 +561,44 @@ done:
     Py_RETURN_NONE;
 }
 
+/* Where sealed or encrypted items go: fills the offsets, and gives their end. */
+static PyObject *places(PyObject *module, PyObject *args)
+{
+    Py_buffer in, out;
+    int sealed;
+    size_t count;
+    int64_t end = 0;
+    int fine = 0;
+    job j;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "y*w*p:places", &in, &out, &sealed)) {
+        return NULL;
+    }
+    memset(&j, 0, sizeof j);
+    j.sealed = sealed;
+    count = (size_t)in.len / sizeof(int64_t);
+    if (count == 0 || in.len != out.len || in.len % (Py_ssize_t)sizeof(int64_t)) {
+        PyErr_SetString(PyExc_ValueError, "offsets: expected n + 1 of them, twice");
+        goto done;
+    }
+    store(out.buf, 0, 0);
+    for (size_t i = 0; i + 1 < count; i++) {
+        size_t start, bytes;
+        if (!range(in.buf, i, INT64_MAX, &start, &bytes) || bytes > MAX_ITEM
+            || end > INT64_MAX - (int64_t)grown(&j, bytes)) {
+            PyErr_Format(PyExc_ValueError, "offsets: item %zu is not in order, or too long", i);
+            goto done;
+        }
+        end += (int64_t)grown(&j, bytes);
+        store(out.buf, i + 1, end);
+    }
+    fine = 1;
+done:
+    PyBuffer_Release(&in);
+    PyBuffer_Release(&out);
+    return fine ? PyLong_FromLongLong(end) : NULL;
+}
+
 static PyObject *seal(PyObject *module, PyObject *args)
 {
     return run_packed(module, args, 0, 1);
@@ -765,6 +803,8 @@ static PyObject *open_list(PyObject *module, PyObject *const *args, Py_ssize_t c
 /* ---- the module ---- */
 
 static PyMethodDef methods[] = {
+    {"places", places, METH_VARARGS,
+     "places(text_off, out_off, sealed): fills out_off with where each item goes, and gives the end of the last."},
     {"seal", seal, METH_VARARGS,
      "seal(keys, key_stride, ivs, aad, aad_off, text, text_off, out, out_off, threads)"},
     {"open", open_, METH_VARARGS,

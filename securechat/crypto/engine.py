@@ -204,9 +204,10 @@ def _batch(name: str, value: object, count: int | None = None, growth: int = 0) 
         raise TypeError(f"{name}: expected a Batch, got {type(value).__name__}")
     if count is not None and len(value) != count:
         raise ValueError(f"{name}: expected {count} items, got {len(value)}")
-    if value.total_bytes + growth * len(value) > MAX_TOTAL_BYTES:
+    total = value.total_bytes
+    if total + growth * len(value) > MAX_TOTAL_BYTES:
         raise ValueError(f"{name}: one batch may hold {MAX_TOTAL_BYTES} bytes, in and out; split it")
-    if value.total_bytes > MAX_ITEM_BYTES and value.lengths.max() > MAX_ITEM_BYTES:
+    if total > MAX_ITEM_BYTES and value.lengths.max() > MAX_ITEM_BYTES:
         raise ValueError(f"{name}: one item may hold {MAX_ITEM_BYTES} bytes")
     return value
 
