@@ -3,6 +3,7 @@
 
     python3 run.py demo                  a relay and its clients, now, explained step by step
     python3 run.py test [TESTS]          all tests, or some: python3 run.py test tests.wire
+    python3 run.py cuda [--real] [TESTS] the tests that need PyCUDA, on an emulated GPU or this machine's
     python3 run.py lint                  ruff (rules, format) and mypy
     python3 run.py bench [NAME] [ARGS]   all benchmarks, or the one of that name
     python3 run.py PROGRAM [ARGS]        a program of the environment, such as:
@@ -127,6 +128,9 @@ def main(words: list[str]) -> int:
         os.chdir(HERE)
         targets = [] if any(not argument.startswith("-") for argument in rest) else ["tests"]
         become(PYTHON, "-m", "twisted.trial", *rest, *targets)
+    if word == "cuda":
+        os.chdir(HERE)
+        become(PYTHON, "-m", "tests.emulated", *rest)
     if not (VENV / "bin" / word).is_file():
         sys.exit("run.py: there is no command or program %r; python3 run.py --help lists them." % word)
     become(VENV / "bin" / word, *rest)
