@@ -6,7 +6,7 @@ be built.
 
 import os
 import sys
-from typing import Final
+from typing import Final, NoReturn
 
 from tests.emulated.build import CHECKOUT, HERE, BuildError, NoHeadersError, build_driver, build_pycuda
 
@@ -20,8 +20,13 @@ def prepended(variable: str, folder: str) -> str:
     return os.pathsep.join(filter(None, [folder, os.environ.get(variable)]))
 
 
+def become_trial(arguments: list[str], environment: dict[str, str]) -> NoReturn:
+    """Go on as trial, which so gets the terminal, the signals and the exit status."""
+    os.execve(sys.executable, [sys.executable, "-m", "twisted.trial", *arguments], environment)
+
+
 def main(words: list[str]) -> int:
-    """Build what is missing, then go on as trial."""
+    """Build what is missing, then go on as trial; give the status where that isn't possible."""
     real = "--real" in words
     rest = [word for word in words if word != "--real"]
     try:
@@ -36,7 +41,7 @@ def main(words: list[str]) -> int:
     if all(word.startswith("-") for word in rest):
         rest += [f"tests.emulated.{path.stem}" for path in sorted(HERE.glob(f"*{SUFFIX}.py"))]
     os.chdir(CHECKOUT)
-    os.execve(sys.executable, [sys.executable, "-m", "twisted.trial", *rest], environment)
+    become_trial(rest, environment)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ class BuildError(Exception):
 
 
 class NoHeadersError(BuildError):
-    """This machine has no cuda.h."""
+    """There is no cuda.h on this machine."""
 
 
 def cuda_home() -> Path:
@@ -67,7 +67,7 @@ def build_driver() -> Path:
     include = cuda_home() / "include"
     if shutil.which(COMPILER) is None:
         raise BuildError(f"{COMPILER} is not installed")
-    sources = sorted((HERE / "driver").glob("*.cc")) + [SHIM / "host.cc"]
+    sources = [*sorted((HERE / "driver").glob("*.cc")), SHIM / "host.cc"]
     headers = [*(HERE / "driver").glob("*.h"), *SHIM.glob("*.h"), *KERNELS.glob("*.cu"), include / "cuda.h"]
     name = f"driver-{_digest(*sources, *sorted(headers), Path(__file__))}"
 

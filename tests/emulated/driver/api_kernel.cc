@@ -246,6 +246,15 @@ CUresult cuFuncSetCacheConfig(CUfunction handle, CUfunc_cache)
     return function_of(context, handle) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
 }
 
+// PyCUDA calls this before each prepared launch, which then says it again itself.
+CUresult cuFuncSetBlockShape(CUfunction handle, int x, int y, int z)
+{
+    WITH_CONTEXT
+    if (!function_of(context, handle))
+        return CUDA_ERROR_INVALID_HANDLE;
+    return x > 0 && y > 0 && z > 0 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
 // The kernels know one dimension, so the others have to be 1.
 CUresult cuLaunchKernel(CUfunction handle, unsigned grid, unsigned grid_y, unsigned grid_z, unsigned block,
                         unsigned block_y, unsigned block_z, unsigned shared_bytes, CUstream stream_handle,
