@@ -317,6 +317,19 @@ class MemoryCases(EmulatedTestCase):
                 stream.synchronize()
         self.assert_misuse("freed while a copy was queued")
 
+    def test_taken_again_under_copy(self) -> None:
+        """So it does if another allocation has taken the address meanwhile."""
+        only_emulated()
+        with context():
+            stream, memory = drv.Stream(), drv.mem_alloc(8)
+            drv.memcpy_dtoh_async(np.zeros(8, np.uint8), memory, stream)
+            address = int(memory)
+            memory.free()
+            self.assertEqual(int(drv.mem_alloc(8)), address)
+            with self.assertRaisesRegex(drv.LogicError, "illegal memory access"):
+                stream.synchronize()
+        self.assert_misuse("freed while a copy was queued")
+
 
 class PinnedCases(EmulatedTestCase):
     """Host memory is pinned by whole pages, once."""
@@ -457,6 +470,16 @@ class StreamCases(EmulatedTestCase):
             stream, memory = drv.Stream(), drv.mem_alloc(4)
             drv.memset_d8_async(memory, 1, 4, stream)
             self.assertEqual(from_device(memory, 4).tolist(), [1] * 4)
+            memory.free()
+
+    def test_behind_default_stream(self) -> None:
+        """What another stream is given comes after what the default stream was given before."""
+        with context():
+            stream, memory, array = drv.Stream(), drv.mem_alloc(4), np.zeros(4, np.uint8)
+            drv.memset_d8(memory, 1, 4)
+            drv.memcpy_dtoh_async(array, memory, stream)
+            stream.synchronize()
+            self.assertEqual(array.tolist(), [1] * 4)
             memory.free()
 
     def test_polling(self) -> None:
@@ -716,6 +739,17 @@ class FaultCases(EmulatedTestCase):
             for later in (event.synchronize, stream.synchronize, drv.Stream, padding.launch, padding.found):
                 with self.assertRaises(drv.LaunchError):
                     later()
+
+    def test_nothing_after_failure(self) -> None:
+        """What was queued behind a launch that fails doesn't happen."""
+        configure(fail_launch=1)
+        with context():
+            padding, array = Padding(), np.zeros(4, np.uint8)
+            padding.launch()
+            drv.memcpy_dtoh_async(array, padding.length, None)
+            with self.assertRaises(drv.LaunchError):
+                drv.Context.synchronize()
+            self.assertEqual(array.tolist(), [0] * 4)
 
     def test_next_context(self) -> None:
         """Another context knows nothing of it."""
