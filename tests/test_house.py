@@ -23,9 +23,10 @@ FLOORS: Final[dict[str, frozenset[str]]] = {
     "wire": frozenset(),
     "crypto": frozenset(),
     "bench": frozenset({"crypto"}),
-    "e2e": frozenset({"wire", "crypto"}),
-    "relay": frozenset({"wire", "crypto"}),
-    "client": frozenset({"wire", "crypto", "e2e"}),
+    "signed": frozenset({"wire"}),
+    "e2e": frozenset({"wire", "crypto", "signed"}),
+    "relay": frozenset({"wire", "crypto", "signed"}),
+    "client": frozenset({"wire", "crypto", "signed", "e2e"}),
 }
 """Each package with the packages it may import; besides those, itself."""
 

@@ -1,0 +1,223 @@
+"""One room as a client holds it: the log, our own session, everybody else's, and the relay's session keys.
+
+Nothing here has a socket, a thread or a clock. To say something: hand our key to whoever lacks it (`to_hand`,
+`hand`), `begin`, have an engine seal the job, `finish`, post the frame. To hear: `receive`, have an engine open the
+jobs, `finish`. docs/SC1-notes.md has both step by step.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from os import urandom
+from typing import Final
+
+from securechat.e2e.errors import E2EError
+from securechat.e2e.identity import Person
+from securechat.e2e.inbox import Batch, Inbox
+from securechat.e2e.outcomes import Arrived, Awaited, Held, KeyOutcome, KeyTaken, Refusal, Refused
+from securechat.e2e.prekeys import PrekeyRing
+from securechat.e2e.safety import ChangedKeyError, Pins
+from securechat.e2e.sealing import Blob, open_key, read_blob, seal_key
+from securechat.e2e.sender import SealJob, SendingSession
+from securechat.signed.entries import Entry
+from securechat.signed.errors import NotAuthentic
+from securechat.signed.prekeys import PrekeyRecord
+from securechat.signed.roster import Member, Roster
+from securechat.wire.names import direct_pair
+
+HELD_BLOBS: Final = 64
+"""The most sealed keys that wait for entries of the log."""
+
+
+class NotReadyError(E2EError):
+    """Nothing can be sealed for the room yet; the message says why."""
+
+
+class SecureRoom:
+    """A room that we are a member of, want to join, or were one of. Never printed."""
+
+    def __init__(
+        self,
+        person: Person,
+        ring: PrekeyRing,
+        roster: Roster,
+        pins: Pins,
+        random: Callable[[int], bytes] = urandom,
+    ) -> None:
+        """Take a log that begins with its first entry. `ring` and `pins` are shared by all rooms."""
+        self.roster = roster
+        self._person = person
+        self._ring = ring
+        self._pins = pins
+        self._random = random
+        self._inbox = Inbox(person.device.public, roster, pins)
+        self._sending: SendingSession | None = None
+        self._handed: set[bytes] = set()
+        self._held_blobs: list[tuple[int, str, bytes]] = []
+        self._meet()
+
+    def __repr__(self) -> str:
+        """Say nothing of the keys."""
+        return f"SecureRoom({self.roster.name!r})"
+
+    # What the relay tells.
+
+    def follow(self, entries: Iterable[bytes]) -> list[Entry]:
+        """Take entries of the log; gives the new ones. Raises `RosterError`.
+
+        Afterwards `retry_keys` and `retry` may open what was held for them.
+        """
+        try:
+            return self.roster.follow(entries)
+        finally:
+            self._meet()
+
+    def take_session_key(self, epoch: bytes, key: bytes) -> None:
+        """The relay's key of an epoch, 32 bytes each. Afterwards `retry` may open what was held for it."""
+        self._inbox.take_session_key(epoch, key)
+
+    # What we say.
+
+    def rekey(self) -> None:
+        """Begin a new session with the next message: `/rekey`, or after a message that did not get sealed."""
+        self._sending = None
+
+    def to_hand(self, now_ms: int) -> list[Member]:
+        """To whom our key must be handed before the next message. Begins a new session where it is time (SC1 §9).
+
+        Members whose key changed are left out until it is accepted: see `withheld`.
+        """
+        if self._sending is None or (not self._sending.is_sealing and self._sending.is_spent(self.roster, now_ms)):
+            device, room_id = self._person.device, self.roster.room_id
+            self._sending = SendingSession(device, room_id, self.roster.epoch, now_ms, self._random)
+            self._handed = set()
+        return [each for each in self._others() if each.device not in self._handed and not self._blocked(each)]
+
+    @property
+    def withheld(self) -> list[Member]:
+        """The members who are handed nothing, as their key is another than before."""
+        return [each for each in self._others() if self._blocked(each)]
+
+    def hand(self, member: Member, prekey: PrekeyRecord, now_ms: int) -> bytes:
+        """Seal our key, from the next message on, to a member: the answer to `to_hand`, and to somebody who asks.
+
+        `prekey` is what `read_prekey` gave. Raises `NotReadyError` for somebody who is no member now,
+        `ChangedKeyError` for one whose key changed, `NotAuthentic` for a prekey that is a step back,
+        `NoMlKemError`.
+        """
+        if not is_member_now(self.roster, member):
+            raise NotReadyError(f"{member.name} is not a member of {self.roster.name}")
+        if self._blocked(member):
+            raise ChangedKeyError(f"the key of {member.name} changed, and nobody has accepted the new one")
+        self.to_hand(now_ms)
+        assert self._sending is not None
+        self._pins.use(member.name, member.device, prekey)
+        blob = seal_key(self._person.device, self._sending.key, member.device, prekey)
+        self._handed.add(member.device)
+        return blob
+
+    def pass_over(self, member: Member) -> None:
+        """No prekey of theirs can be used: talk on without them. They ask for our key when they are back."""
+        self._handed.add(member.device)
+
+    def begin(self, plaintext: bytes, now_ms: int) -> SealJob:
+        """Begin to seal a message for the epoch of now; the plaintext is what `content.pack` gave.
+
+        Raises `NotReadyError` where the session key is missing, we are no member, or somebody must be handed our
+        key first; `ChangedKeyError` in a direct room whose other member's key changed. Members who are merely
+        withheld do not get to read it, and the others do.
+        """
+        session_key = self._inbox.session_key(self.roster.epoch)
+        if session_key is None:
+            raise NotReadyError("the session key of this room has not come yet")
+        if self._person.identity.public not in self.roster.members:
+            raise NotReadyError(f"you are not a member of {self.roster.name}")
+        withheld = self.withheld
+        if withheld and direct_pair(self.roster.name) is not None:
+            raise ChangedKeyError(f"the key of {withheld[0].name} changed, and nobody has accepted the new one")
+        if self.to_hand(now_ms):
+            raise NotReadyError("somebody has not been handed your key yet")
+        assert self._sending is not None
+        return self._sending.begin(self.roster.epoch, session_key, plaintext)
+
+    def finish(self, job: SealJob, sealed: bytes) -> bytes:
+        """The frame of a job that an engine sealed. Raises RuntimeError after `rekey`."""
+        if self._sending is None:
+            raise RuntimeError("the session of this message is over")
+        return self._sending.finish(job, sealed)
+
+    # What we hear.
+
+    def sealed_key(self, seq: int, sender: str, data: bytes) -> KeyOutcome:
+        """A blob that came for us in this room.
+
+        `seq` is the caller's number for it, `sender` whom the relay says it is from, which decides nothing. Raises
+        `NoMlKemError` where our own prekey cannot be used on this machine any more.
+        """
+        try:
+            blob = read_blob(data)
+        except NotAuthentic:
+            return Refused(seq, Refusal.NOT_AUTHENTIC)
+        if self.roster.place(blob.descriptor.epoch) is None:
+            return self._hold(seq, sender, data, blob)
+        member = self.roster.member_at(blob.descriptor.device, blob.descriptor.epoch)
+        if member is None:
+            return Refused(seq, Refusal.NOT_A_MEMBER)
+        try:
+            key = open_key(blob, self.roster.room_id, self._person.device.public, self._ring.private)
+        except NotAuthentic:
+            return Refused(seq, Refusal.NOT_AUTHENTIC)
+        refusal = self._inbox.take_key(key)
+        if refusal is not None:
+            return Refused(seq, refusal)
+        standing = self._pins.standing(member.name, member.identity)
+        return KeyTaken(member, standing, key.descriptor.sid, key.index)
+
+    def retry_keys(self) -> list[KeyOutcome]:
+        """Take again the blobs that were held for entries of the log."""
+        waiting, self._held_blobs = self._held_blobs, []
+        return [self.sealed_key(*each) for each in waiting]
+
+    def receive(self, run: Sequence[Arrived], now_ms: int) -> Batch:
+        """Take frames in the order in which they came. See `Batch`."""
+        return self._inbox.receive(run, now_ms)
+
+    def retry(self, now_ms: int) -> Batch:
+        """Take again the frames that were held."""
+        return self._inbox.retry(now_ms)
+
+    @property
+    def held(self) -> int:
+        """How many frames wait."""
+        return self._inbox.held
+
+    @property
+    def packed_sessions(self) -> bytes:
+        """The sessions of others, for the key store; our own is never stored."""
+        return self._inbox.packed
+
+    def restore_sessions(self, data: bytes) -> None:
+        """Undo `packed_sessions`. Raises `NotAuthentic`."""
+        self._inbox.restore(data)
+
+    def _hold(self, seq: int, sender: str, data: bytes, blob: Blob) -> KeyOutcome:
+        if len(self._held_blobs) >= HELD_BLOBS:
+            return Refused(seq, Refusal.TOO_MANY_HELD)
+        self._held_blobs.append((seq, sender, data))
+        ask = len(self._held_blobs) == 1
+        return Held(seq, sender, blob.descriptor.sid, Awaited.ROSTER, ask)
+
+    def _others(self) -> list[Member]:
+        ours = self._person.device.public
+        return [each for each in self.roster.members.values() if each.device != ours]
+
+    def _blocked(self, member: Member) -> bool:
+        return self._pins.is_blocked(member.name, member.identity)
+
+    def _meet(self) -> None:
+        for each in self._others():
+            self._pins.meet(each.name, each.identity)
+
+
+def is_member_now(roster: Roster, member: Member) -> bool:
+    """Whether somebody is a member as of the latest entry, with this device."""
+    now = roster.members.get(member.identity)
+    return now is not None and now.device == member.device

@@ -1,0 +1,1 @@
+"""What is signed in public and checked by relay and clients: certificates, prekeys, logins, the logs of rooms."""

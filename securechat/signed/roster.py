@@ -1,0 +1,390 @@
+"""Who is in a room: the log of entries, and the right to each checked as of before it (SC1 §3).
+
+The relay stores and orders the entries and can neither make nor alter one: each is signed by a member's device (for
+a `join` by the newcomer's) and names the hash of the one before. Two members who see different logs see different
+epochs, and each frame names its epoch.
+
+Rights, by the actor's role before the entry:
+
+    create   the founder, as entry 0; is the owner then
+    join     anybody, for themselves, while the policy is open
+    add      owners and admins; in an open room every member
+    remove   owners for admins and members, admins for members; nobody for themselves
+    leave    every member, for themselves
+    role     owners, for anybody in the room
+    policy   owners
+
+A direct room, whose name is the names of two people, is closed and stays so: who founded it, or is in it, may add
+the other one, both may leave, and nothing else can be done. In one room no two members have one name or one device.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from os import urandom
+from typing import Final, Protocol
+
+from securechat.signed.certificates import Certificate, read_certificate
+from securechat.signed.entries import (
+    NO_PREVIOUS,
+    SALT_BYTES,
+    Entry,
+    Founding,
+    Op,
+    Policy,
+    Role,
+    entry_is_signed,
+    read_entry,
+    read_founding,
+    read_policy,
+    sign_entry,
+)
+from securechat.signed.errors import NotAuthentic, SignedError
+from securechat.signed.signing import SigningKey
+from securechat.wire.messages import ROOM_MEMBERS
+from securechat.wire.names import direct_pair
+
+MAX_ENTRIES: Final = 65_536
+"""The longest log that is followed."""
+
+_CHANGES_MEMBERS: Final = frozenset({Op.CREATE, Op.JOIN, Op.ADD, Op.REMOVE, Op.LEAVE})
+_PLAIN: Final = frozenset({(Op.REMOVE, True), (Op.LEAVE, True), (Op.ROLE, False)})
+"""The kinds without a detail, each with whether it is without a role."""
+_RANK: Final = {Role.MEMBER: 0, Role.ADMIN: 1, Role.OWNER: 2}
+
+
+class Author(Protocol):
+    """Whoever appends entries: the keys and the certificate of a device."""
+
+    @property
+    def identity(self) -> SigningKey:
+        """IK."""
+
+    @property
+    def device(self) -> SigningKey:
+        """DK."""
+
+    @property
+    def certificate(self) -> Certificate:
+        """That DK is IK's."""
+
+
+class Fault(StrEnum):
+    """Why an entry was not taken."""
+
+    MALFORMED = "it is no entry"
+    UNSIGNED = "no member signed it"
+    OUT_OF_ORDER = "entries before it are missing"
+    FORKED = "members were shown different entries"
+    NO_RIGHT = "its author has no right to it"
+    POINTLESS = "it is about somebody who is in the room already, or is not"
+    TAKEN = "its name or its device is another member's"
+    FULL = "the room has as many members or entries as it can"
+    WRONG_ROOM = "it is of another room"
+
+
+@dataclass(eq=False)
+class RosterError(SignedError):
+    """An entry was not taken, and the log is as it was before it."""
+
+    fault: Fault
+
+    def __str__(self) -> str:
+        """Give the user's text."""
+        return f"an entry of the room's log was refused: {self.fault}"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """Somebody in a room."""
+
+    name: str
+    identity: bytes
+    device: bytes
+    role: Role
+
+
+@dataclass(slots=True)
+class _Stay:
+    """One stay of a device: from the entry that brought it in up to the one, not included, that ended it."""
+
+    member: Member
+    first: int
+    end: int | None = None
+
+
+class Roster:
+    """The log of one room, as far as it is known here; every entry of it has been checked."""
+
+    def __init__(self, first: bytes, room: str | None = None) -> None:
+        """Begin with entry 0, of the room that the relay says it is of. Raises `RosterError`."""
+        entry = _read(first)
+        try:
+            founding = read_founding(entry.detail)
+        except NotAuthentic:
+            raise RosterError(Fault.MALFORMED) from None
+        if room is not None and not is_named(founding, room):
+            raise RosterError(Fault.WRONG_ROOM)
+        if not is_founding(entry, founding):
+            raise RosterError(Fault.NO_RIGHT)
+        if not entry_is_signed(entry):
+            raise RosterError(Fault.UNSIGNED)
+        self.name = founding.room
+        self.room_id = entry.digest
+        self.policy = founding.policy
+        self.members: dict[bytes, Member] = {}
+        """By identity key, in the order of their coming."""
+        self._digests: list[bytes] = []
+        self._packed: list[bytes] = []
+        self._places: dict[bytes, int] = {}
+        self._shrunk: list[int] = []
+        self._stays: dict[bytes, list[_Stay]] = {}
+        self._stays_by_name: dict[str, list[_Stay]] = {}
+        certificate = founding.certificate
+        self._take(entry, Member(certificate.name, certificate.identity, certificate.device, Role.OWNER))
+
+    def __len__(self) -> int:
+        """How many entries are known; the next one has this number."""
+        return len(self._digests)
+
+    @property
+    def epoch(self) -> bytes:
+        """H of the latest entry that changed who is a member: 32 bytes (SC1 §3)."""
+        return next(reversed(self._places))
+
+    @property
+    def packed(self) -> list[bytes]:
+        """All entries as they came."""
+        return list(self._packed)
+
+    def place(self, epoch: bytes) -> int | None:
+        """The number of the entry that began an epoch; None where our log has no such entry."""
+        return self._places.get(epoch)
+
+    def member_at(self, device: bytes, epoch: bytes) -> Member | None:
+        """Whom a device belonged to in an epoch that we know, in the role of their coming; None for no member."""
+        return self._staying(self._stays.get(device, []), epoch)
+
+    def named_at(self, name: str, epoch: bytes) -> Member | None:
+        """Who was called so in an epoch that we know, in the role of their coming; None for no member."""
+        return self._staying(self._stays_by_name.get(name, []), epoch)
+
+    def _staying(self, stays: list[_Stay], epoch: bytes) -> Member | None:
+        place = self._places.get(epoch)
+        if place is None:
+            return None
+        found = (each for each in stays if each.first <= place and (each.end is None or place < each.end))
+        return next((each.member for each in found), None)
+
+    def named(self, name: str) -> Member | None:
+        """The member of this name now."""
+        return next((each for each in self.members.values() if each.name == name), None)
+
+    def only_grew(self, since: bytes, until: bytes) -> bool:
+        """Whether nobody left or was removed after one epoch and up to another, and both are in that order."""
+        start, end = self._places.get(since), self._places.get(until)
+        if start is None or end is None or start > end:
+            return False
+        return bisect_right(self._shrunk, start) == bisect_right(self._shrunk, end)
+
+    def append(self, packed: bytes) -> Entry | None:
+        """Take the next entry. Gives it, or None for one that is known already. Raises `RosterError`."""
+        entry = _read(packed)
+        if entry.number < len(self) and entry.digest == self._digests[entry.number]:
+            return None
+        member = self._judge(entry)
+        self._take(entry, member)
+        return entry
+
+    def follow(self, entries: Iterable[bytes]) -> list[Entry]:
+        """Take a run of entries, some of which may be known; gives the new ones.
+
+        Raises `RosterError` at the first that is refused; those before it have been taken.
+        """
+        return [entry for packed in entries if (entry := self.append(packed)) is not None]
+
+    # What we may append ourselves. Each gives the packed entry for the relay, and changes nothing here: the entry
+    # counts when the relay has given it its place. All raise `RosterError` for what the others would refuse.
+
+    def join(self, person: Author, now_ms: int) -> bytes:
+        """Enter an open room."""
+        certificate = person.certificate
+        return self._draft(person, Op.JOIN, certificate.identity, Role.MEMBER, now_ms, certificate.packed)
+
+    def add(self, person: Author, certificate: Certificate, now_ms: int) -> bytes:
+        """Bring somebody in, whose identity key the caller has compared with the pinned one."""
+        return self._draft(person, Op.ADD, certificate.identity, Role.MEMBER, now_ms, certificate.packed)
+
+    def remove(self, person: Author, identity: bytes, now_ms: int) -> bytes:
+        """Put a member out."""
+        return self._draft(person, Op.REMOVE, identity, None, now_ms)
+
+    def leave(self, person: Author, now_ms: int) -> bytes:
+        """Leave."""
+        return self._draft(person, Op.LEAVE, person.identity.public, None, now_ms)
+
+    def change_role(self, person: Author, identity: bytes, role: Role, now_ms: int) -> bytes:
+        """Give a member another role."""
+        return self._draft(person, Op.ROLE, identity, role, now_ms)
+
+    def change_policy(self, person: Author, policy: Policy, now_ms: int) -> bytes:
+        """Open or close the room, or change how long its history is kept."""
+        return self._draft(person, Op.POLICY, person.identity.public, None, now_ms, policy.packed)
+
+    def _draft(
+        self, person: Author, op: Op, subject: bytes, role: Role | None, now_ms: int, detail: bytes = b""
+    ) -> bytes:
+        entry = sign_entry(person.device, len(self), self._digests[-1], op, subject, role, now_ms, detail)
+        self._judge(entry)
+        return entry.packed
+
+    def _judge(self, entry: Entry) -> Member | None:
+        """Check an entry against the log as it stands. Gives whom it brings in. Raises `RosterError`."""
+        comer = _comer(entry)
+        actor = self._present(entry.actor)
+        if not is_known_actor(self, actor, entry) or not entry_is_signed(entry):
+            raise RosterError(Fault.UNSIGNED)
+        if entry.number > len(self):
+            raise RosterError(Fault.OUT_OF_ORDER)
+        if not is_next(entry, len(self), self._digests[-1]):
+            raise RosterError(Fault.FORKED)
+        if not has_right(self, actor, entry):
+            raise RosterError(Fault.NO_RIGHT)
+        if not has_point(self, entry):
+            raise RosterError(Fault.POINTLESS)
+        if comer is not None and not is_free(self, comer):
+            raise RosterError(Fault.TAKEN)
+        if len(self) >= MAX_ENTRIES or (comer is not None and len(self.members) >= ROOM_MEMBERS):
+            raise RosterError(Fault.FULL)
+        return comer
+
+    def _present(self, device: bytes) -> Member | None:
+        """The member whose device this is now."""
+        stays = self._stays.get(device)
+        if not stays or stays[-1].end is not None:
+            return None
+        return self.members[stays[-1].member.identity]
+
+    def stays_of(self, device: bytes) -> list[Member]:
+        """Everybody to whom a device has belonged here; one identity, or none."""
+        return [stay.member for stay in self._stays.get(device, ())]
+
+    def _take(self, entry: Entry, comer: Member | None) -> None:
+        count = len(self)
+        if comer is not None:
+            self.members[comer.identity] = comer
+            stay = _Stay(comer, count)
+            self._stays.setdefault(comer.device, []).append(stay)
+            self._stays_by_name.setdefault(comer.name, []).append(stay)
+        elif entry.op in (Op.REMOVE, Op.LEAVE):
+            gone = self.members.pop(entry.subject)
+            self._stays[gone.device][-1].end = count
+            self._shrunk.append(count)
+        elif entry.op is Op.ROLE and entry.role is not None:
+            self.members[entry.subject] = replace(self.members[entry.subject], role=entry.role)
+        elif entry.op is Op.POLICY:
+            self.policy = read_policy(entry.detail)
+        self._digests.append(entry.digest)
+        self._packed.append(entry.packed)
+        if entry.op in _CHANGES_MEMBERS:
+            self._places[entry.digest] = count
+
+
+def found(
+    person: Author, room: str, policy: Policy, now_ms: int, random: Callable[[int], bytes] = urandom
+) -> bytes:
+    """Make entry 0 of a new room of this name; `Roster` takes it, or says what is wrong with it."""
+    detail = Founding(person.certificate, room, random(SALT_BYTES), policy).packed
+    identity = person.identity.public
+    return sign_entry(person.device, 0, NO_PREVIOUS, Op.CREATE, identity, Role.OWNER, now_ms, detail).packed
+
+
+def is_founding(entry: Entry, founding: Founding) -> bool:
+    """Whether an entry 0 is by its founder, of itself, and for a room that this founder may found."""
+    certificate = founding.certificate
+    pair = direct_pair(founding.room)
+    return (
+        (entry.op, entry.number, entry.previous, entry.role) == (Op.CREATE, 0, NO_PREVIOUS, Role.OWNER)
+        and (entry.subject, entry.actor) == (certificate.identity, certificate.device)
+        and (pair is None or (certificate.name in pair and not founding.policy.is_open))
+    )
+
+
+def is_named(founding: Founding, room: str) -> bool:
+    """Whether a room was founded under the name under which the relay shows it."""
+    return founding.room == room
+
+
+def is_known_actor(roster: Roster, actor: Member | None, entry: Entry) -> bool:
+    """Whether the device that an entry names as its actor is a member's, or a newcomer's in a `join`.
+
+    For an entry whose number is taken a former member's will do: it is refused in any case, and the question is
+    only whether it proves that members were shown different logs.
+    """
+    if actor is not None or entry.op is Op.JOIN:
+        return True
+    return entry.number < len(roster) and bool(roster.stays_of(entry.actor))
+
+
+def is_next(entry: Entry, count: int, last: bytes) -> bool:
+    """Whether an entry follows the last of `count` known ones, whose hash is given."""
+    return entry.number == count and entry.previous == last
+
+
+def has_right(roster: Roster, actor: Member | None, entry: Entry) -> bool:
+    """Whether the actor may do this, as the log stands before it; `actor` is None for who is no member."""
+    if direct_pair(roster.name) is not None and entry.op not in (Op.ADD, Op.LEAVE):
+        return False
+    if entry.op is Op.JOIN:
+        return actor is None and roster.policy.is_open
+    if actor is None:
+        return False
+    if entry.op is Op.ADD:
+        return roster.policy.is_open or actor.role is not Role.MEMBER or direct_pair(roster.name) is not None
+    if entry.op is Op.REMOVE:
+        subject = roster.members.get(entry.subject)
+        return subject is not None and _RANK[actor.role] > _RANK[subject.role]
+    if entry.op in (Op.LEAVE, Op.POLICY) and entry.subject != actor.identity:
+        return False
+    return entry.op is Op.LEAVE or (actor.role is Role.OWNER and entry.op is not Op.CREATE)
+
+
+def has_point(roster: Roster, entry: Entry) -> bool:
+    """Whether who comes is not in the room, and everybody else that an entry is about is."""
+    return (entry.subject in roster.members) is not (entry.op in (Op.JOIN, Op.ADD))
+
+
+def is_free(roster: Roster, comer: Member) -> bool:
+    """Whether a newcomer's name and device are nobody else's here, and a direct room is for them."""
+    pair = direct_pair(roster.name)
+    return (
+        roster.named(comer.name) is None
+        and all(each.identity == comer.identity for each in roster.stays_of(comer.device))
+        and (pair is None or comer.name in pair)
+    )
+
+
+def _read(packed: bytes) -> Entry:
+    try:
+        return read_entry(packed)
+    except NotAuthentic:
+        raise RosterError(Fault.MALFORMED) from None
+
+
+def _comer(entry: Entry) -> Member | None:
+    """Check that role and detail are what the entry's kind has; give whom it brings in. Raises `RosterError`."""
+    try:
+        if entry.op in (Op.JOIN, Op.ADD) and entry.role is Role.MEMBER:
+            certificate = read_certificate(entry.detail)
+            own = entry.op is Op.ADD or certificate.device == entry.actor
+            if own and certificate.identity == entry.subject:
+                return Member(certificate.name, certificate.identity, certificate.device, Role.MEMBER)
+        elif entry.op is Op.POLICY and entry.role is None:
+            read_policy(entry.detail)
+            return None
+        elif not entry.detail and (entry.op, entry.role is None) in _PLAIN:
+            return None
+    except NotAuthentic:
+        pass
+    raise RosterError(Fault.MALFORMED)
