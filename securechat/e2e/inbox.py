@@ -88,7 +88,8 @@ class Batch:
         for slot in self._slots:
             if isinstance(slot, _Opening):
                 outcomes.append(self._inbox.opened(slot, next(plaintexts), self._now_ms))
-            elif slot is not None:
+            else:
+                assert slot is not None
                 outcomes.append(slot)
         return outcomes
 

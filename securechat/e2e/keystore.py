@@ -4,7 +4,7 @@
 
     way 0     body = content
     way 1     body = salt 16 ‖ u32 memory KiB ‖ u32 passes ‖ u32 lanes ‖ iv 16 ‖ ciphertext ‖ tag 32
-    content   lp(person, prekeys, pins, rooms)          rooms = lp of lp(room_id, sessions), see `room`
+    content   lp(person, prekeys, pins, rooms)          rooms = lp of lp(room_id, room), see `room`
 
 Way 1 is A256CBC-HS512 under the 64 bytes of Argon2id (RFC 9106) of the passphrase, with all that stands before the
 iv, and `place`, as associated data. `place` is what the caller says the store belongs to, such as the relay's
@@ -90,7 +90,7 @@ class Secrets:
     ring: PrekeyRing
     pins: Pins = field(default_factory=Pins)
     rooms: dict[bytes, bytes] = field(default_factory=dict)
-    """By room_id: `SecureRoom.packed_sessions`."""
+    """By room_id: `SecureRoom.packed`."""
 
     def __repr__(self) -> str:
         """Say nothing of the keys."""

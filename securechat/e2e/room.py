@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Sequence
 from os import urandom
 from typing import Final
 
+from securechat.e2e.encoding import HASH, U32, lp, split
 from securechat.e2e.entries import Entry
 from securechat.e2e.errors import E2EError, NotAuthentic
 from securechat.e2e.identity import Person
-from securechat.e2e.inbox import Batch, Inbox
+from securechat.e2e.inbox import MAX_PACKED_BYTES, Batch, Inbox
 from securechat.e2e.outcomes import Arrived, Awaited, Held, KeyOutcome, KeyTaken, Refusal, Refused
 from securechat.e2e.prekeys import PrekeyRecord, PrekeyRing
 from securechat.e2e.roster import Member, Roster
@@ -116,6 +117,16 @@ class SecureRoom:
         """No prekey of theirs can be used: talk on without them. They ask for our key when they are back."""
         self._handed.add(member.device)
 
+    @property
+    def voided(self) -> int:
+        """What the body of the next message has to say in `voided`; ask after `to_hand`."""
+        return 0 if self._sending is None else self._sending.voided
+
+    def void(self, job: SealJob) -> None:
+        """The relay declined the message of a job, or may have lost it: it is going to be sealed again."""
+        if self._sending is not None:
+            self._sending.void(job)
+
     def begin(self, plaintext: bytes, now_ms: int) -> SealJob:
         """Begin to seal a message for the epoch of now; the plaintext is what `content.pack` gave.
 
@@ -188,13 +199,19 @@ class SecureRoom:
         return self._inbox.held
 
     @property
-    def packed_sessions(self) -> bytes:
-        """The sessions of others, for the key store; our own is never stored."""
-        return self._inbox.packed
+    def packed(self) -> bytes:
+        """What the key store keeps: where the log ended, and the sessions of others; our own is never stored."""
+        return lp(*self.roster.head, self._inbox.packed)
 
-    def restore_sessions(self, data: bytes) -> None:
-        """Undo `packed_sessions`. Raises `NotAuthentic`."""
-        self._inbox.restore(data)
+    def restore(self, data: bytes) -> None:
+        """Undo `packed`, once the log has been followed again.
+
+        Raises `NotAuthentic` for what is no such thing, and `RosterError` where the relay now shows another log
+        than before, or one that ends earlier: somebody's removal may be what is missing.
+        """
+        count, digest, sessions = split(data, U32, HASH, (0, MAX_PACKED_BYTES))
+        self.roster.check_reaches(count, digest)
+        self._inbox.restore(sessions)
 
     def _hold(self, seq: int, sender: str, data: bytes, blob: Blob) -> KeyOutcome:
         if len(self._held_blobs) >= HELD_BLOBS:

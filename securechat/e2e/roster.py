@@ -25,6 +25,7 @@ from enum import StrEnum
 from os import urandom
 from typing import Final
 
+from securechat.e2e.encoding import number, u32
 from securechat.e2e.entries import (
     NO_PREVIOUS,
     SALT_BYTES,
@@ -140,6 +141,19 @@ class Roster:
     def packed(self) -> list[bytes]:
         """All entries as they came."""
         return list(self._packed)
+
+    @property
+    def head(self) -> tuple[bytes, bytes]:
+        """The number of the last entry, as u32, and its hash: what a client remembers over a restart."""
+        return u32(len(self) - 1), self._digests[-1]
+
+    def check_reaches(self, count: bytes, digest: bytes) -> None:
+        """Raise `RosterError` unless the log has what was its `head` once: a log only grows."""
+        at = number(count)
+        if at >= len(self):
+            raise RosterError(Fault.OUT_OF_ORDER)
+        if self._digests[at] != digest:
+            raise RosterError(Fault.FORKED)
 
     def place(self, epoch: bytes) -> int | None:
         """The number of the entry that began an epoch; None where our log has no such entry."""

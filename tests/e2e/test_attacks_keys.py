@@ -347,7 +347,7 @@ class SealedKeyTests(SynchronousTestCase):
             self.scene.rooms["alice"].rekey()
             self.scene.hand("alice")
         self.assert_refused(Refusal.REPLAYED, blob)
-        self.scene.rooms["bob"].restore_sessions(self.scene.rooms["bob"].packed_sessions)
+        self.scene.rooms["bob"].restore(self.scene.rooms["bob"].packed)
         self.assert_refused(Refusal.REPLAYED, blob)
 
     def test_no_ml_kem(self) -> None:
