@@ -84,7 +84,8 @@ class SecureRoom:
 
         Members whose key changed are left out until it is accepted: see `withheld`.
         """
-        if self._sending is None or (not self._sending.is_sealing and self._sending.is_spent(self.roster, now_ms)):
+        session = self._sending
+        if session is None or (not session.is_sealing and self._is_spent(session, now_ms)):
             device, room_id = self._person.device, self.roster.room_id
             self._sending = SendingSession(device, room_id, self.roster.epoch, now_ms, self._random)
             self._handed = set()
@@ -219,6 +220,10 @@ class SecureRoom:
         self._held_blobs.append((seq, sender, data))
         ask = len(self._held_blobs) == 1
         return Held(seq, sender, blob.descriptor.sid, Awaited.ROSTER, ask)
+
+    def _is_spent(self, session: SendingSession, now_ms: int) -> bool:
+        """Whether a session must end: of itself, or as somebody has its key who is blocked since."""
+        return session.is_spent(self.roster, now_ms) or any(each.device in self._handed for each in self.withheld)
 
     def _others(self) -> list[Member]:
         ours = self._person.device.public

@@ -406,6 +406,17 @@ class ChangedKeyTests(SynchronousTestCase):
         (held,) = scene.hear("bob", "alice", frame)
         self.assertIsInstance(held, Held)
 
+    def test_who_has_our_key_already(self) -> None:
+        """Who was handed our key before the change reads nothing after it."""
+        scene = Scene("alice", "bob", "carol")
+        self.assertEqual(texts(scene.hear("bob", "alice", scene.say("alice", "before"))), ["before"])
+        scene.people["alice"].pins.meet("bob", self.impostor.identity)
+        frame = scene.say("alice", "after")
+        self.assertEqual(texts(scene.hear("carol", "alice", frame)), ["after"])
+        self.assertEqual(texts(scene.hear("bob", "alice", frame)), [])
+        scene.people["alice"].pins.accept("bob", scene.people["bob"].identity)
+        self.assertEqual(texts(scene.hear("bob", "alice", scene.say("alice", "again"))), ["again"])
+
     def test_accepts_what_was_shown(self) -> None:
         """What is accepted is the very key that was shown, and not one that came in between."""
         self.show()

@@ -142,6 +142,12 @@ class LockedTests(StoreCase):
         for passphrase in ("wrong", "", "correct horse ", None):
             self.assert_fault(StoreFault.LOCKED, self.data, passphrase=passphrase)
 
+    def test_composed_and_decomposed(self) -> None:
+        """A passphrase is the same however a keyboard composes its letters, and one that is no Unicode is one too."""
+        for typed, typed_again in (("caf\u00e9", "cafe\u0301"), ("\udce9", "\udce9")):
+            self.store.set_passphrase(typed, CHEAP)
+            open_store(self.store.write(), PLACE, typed_again)
+
     def test_nothing_shows(self) -> None:
         """No key, name or prekey stands in the bytes."""
         person = self.store.secrets.person

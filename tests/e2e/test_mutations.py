@@ -67,6 +67,7 @@ MUTATIONS = (
     Mutation(safety, "is_pinned", keys.ChangedKeyTests, "test_verified_is_of_one_key"),
     Mutation(safety.Pins, "is_blocked", keys.ChangedKeyTests, "test_blocks_sending", no),
     Mutation(safety.Pins, "is_blocked", keys.ChangedKeyTests, "test_others_go_on", no),
+    Mutation(safety.Pins, "is_blocked", keys.ChangedKeyTests, "test_who_has_our_key_already", no),
     Mutation(room, "is_member_now", keys.HandingTests, "test_members_only"),
     Mutation(sealing, "is_for_room", keys.SealedKeyTests, "test_another_room"),
     Mutation(sealing, "is_same_session", keys.SealedKeyTests, "test_another_descriptor_in_the_open"),
