@@ -50,6 +50,11 @@ class SecureRoom:
         self._inbox = Inbox(person.device.public, roster, pins)
         self._sending: SendingSession | None = None
         self._handed: set[bytes] = set()
+        self._reviewed = 0, -1
+        self._audience: list[Member] = []
+        self._withheld: list[Member] = []
+        self._unhanded: dict[bytes, Member] = {}
+        """By device; these three as of the entries and the changes of pins that were last looked at."""
         self._held_blobs: list[tuple[int, str, bytes]] = []
         self._meet()
 
@@ -84,17 +89,20 @@ class SecureRoom:
 
         Members whose key changed are left out until it is accepted: see `withheld`.
         """
+        self._review()
         session = self._sending
         if session is None or (not session.is_sealing and self._is_spent(session, now_ms)):
             device, room_id = self._person.device, self.roster.room_id
             self._sending = SendingSession(device, room_id, self.roster.epoch, now_ms, self._random)
             self._handed = set()
-        return [each for each in self._others() if each.device not in self._handed and not self._blocked(each)]
+            self._unhanded = {each.device: each for each in self._audience}
+        return list(self._unhanded.values())
 
     @property
     def withheld(self) -> list[Member]:
         """The members who are handed nothing, as their key is another than before."""
-        return [each for each in self._others() if self._blocked(each)]
+        self._review()
+        return list(self._withheld)
 
     def hand(self, member: Member, prekey: PrekeyRecord, now_ms: int) -> bytes:
         """Seal our key, from the next message on, to a member: the answer to `to_hand`, and to somebody who asks.
@@ -111,12 +119,12 @@ class SecureRoom:
         assert self._sending is not None
         self._pins.use(member.name, member.device, prekey)
         blob = seal_key(self._person.device, self._sending.key, member.device, prekey)
-        self._handed.add(member.device)
+        self._pass(member)
         return blob
 
     def pass_over(self, member: Member) -> None:
         """No prekey of theirs can be used: talk on without them. They ask for our key when they are back."""
-        self._handed.add(member.device)
+        self._pass(member)
 
     @property
     def voided(self) -> int:
@@ -223,7 +231,21 @@ class SecureRoom:
 
     def _is_spent(self, session: SendingSession, now_ms: int) -> bool:
         """Whether a session must end: of itself, or as somebody has its key who is blocked since."""
-        return session.is_spent(self.roster, now_ms) or any(each.device in self._handed for each in self.withheld)
+        return session.is_spent(self.roster, now_ms) or any(each.device in self._handed for each in self._withheld)
+
+    def _review(self) -> None:
+        """Look at the members again where something has changed: a message in a large room must not cost a look."""
+        now = len(self.roster), self._pins.changes
+        if now != self._reviewed:
+            self._reviewed = now
+            others = self._others()
+            self._withheld = [each for each in others if self._blocked(each)]
+            self._audience = [each for each in others if not self._blocked(each)]
+            self._unhanded = {each.device: each for each in self._audience if each.device not in self._handed}
+
+    def _pass(self, member: Member) -> None:
+        self._handed.add(member.device)
+        self._unhanded.pop(member.device, None)
 
     def _others(self) -> list[Member]:
         ours = self._person.device.public

@@ -143,7 +143,7 @@ class LockedTests(StoreCase):
             self.assert_fault(StoreFault.LOCKED, self.data, passphrase=passphrase)
 
     def test_composed_and_decomposed(self) -> None:
-        """A passphrase is the same however a keyboard composes its letters, and one that is no Unicode is one too."""
+        """A passphrase is the same however a keyboard composes its letters, and any bytes make one."""
         for typed, typed_again in (("caf\u00e9", "cafe\u0301"), ("\udce9", "\udce9")):
             self.store.set_passphrase(typed, CHEAP)
             open_store(self.store.write(), PLACE, typed_again)
