@@ -1,6 +1,6 @@
 """Write docs/vectors/sc1.json: every step of SC1 by fixed keys, for other clients and for our own tests.
 
-    python -m tests.e2e.make_vectors
+    python3 run.py python -m tests.e2e.make_vectors
 
 Everything comes out the same each time, but for the key that is sealed by X-Wing: its encapsulation draws its own
 randomness, so the one in the file is kept as long as it opens.

@@ -15,7 +15,21 @@ from unittest import TestResult
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.crypto import aead
-from securechat.e2e import content, identity, inbox, keystore, prekeys, receiver, room, roster, safety, sealing
+from securechat.e2e import (
+    content,
+    encoding,
+    entries,
+    identity,
+    inbox,
+    keystore,
+    prekeys,
+    receiver,
+    room,
+    roster,
+    safety,
+    sealing,
+)
+from securechat.e2e.hpke import Suite
 from securechat.e2e.roster import Member, Roster
 from tests.e2e import test_attacks_frames as frames
 from tests.e2e import test_attacks_keys as keys
@@ -31,6 +45,15 @@ def yes(*_: object) -> bool:
 def no(*_: object) -> bool:
     """Say that nothing is wrong, where a check asks for what is."""
     return False
+
+
+def nothing(*_: object) -> None:
+    """Find nothing wrong, where a check gives what is, or raises it."""
+
+
+def x25519(_: bytes) -> Suite:
+    """A suite that exists, whatever is named."""
+    return Suite.X25519
 
 
 def ever_named(self: Roster, name: str, _: bytes) -> Member | None:
@@ -102,6 +125,13 @@ MUTATIONS = (
     Mutation(receiver, "fits_neighbours", frames.MemberTests, "test_a_late_frame_on_another_future"),
     Mutation(content, "is_padded", frames.MemberTests, "test_padding"),
     Mutation(content, "is_of_room", frames.MemberTests, "test_another_room_inside"),
+    Mutation(encoding, "name_refusal", keys.CertificateTests, "test_names", nothing),
+    Mutation(entries, "is_room", rosters.FoundingTests, "test_names"),
+    Mutation(prekeys, "read_suite", keys.PrekeyTests, "test_suites", x25519),
+    Mutation(Roster, "only_grew", frames.MemberTests, "test_session_kept_after_a_removal"),
+    Mutation(Roster, "check_reaches", rosters.ChainTests, "test_rolled_back", nothing),
+    Mutation(receiver.ReceivingSession, "refusal", frames.RelayTests, "test_replay", nothing),
+    Mutation(inbox.Inbox, "take_key", keys.SealedKeyTests, "test_replayed_session", nothing),
     Mutation(keystore, "is_whole", stores.PlainTests, "test_copied"),
     Mutation(keystore, "is_whole", stores.PlainTests, "test_every_bit"),
     Mutation(keystore, "is_recent", stores.PlainTests, "test_rolled_back"),
