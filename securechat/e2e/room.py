@@ -208,6 +208,15 @@ class SecureRoom:
         return self._inbox.held
 
     @property
+    def awaited(self) -> list[Held]:
+        """What they wait for, each thing once: to be asked for again, on a new link."""
+        return self._inbox.awaited
+
+    def forget_held(self) -> list[Arrived]:
+        """Hold no frame any more; gives what was held."""
+        return self._inbox.forget_held()
+
+    @property
     def packed(self) -> bytes:
         """What the key store keeps: where the log ended, and the sessions of others; our own is never stored."""
         return lp(*self.roster.head, self._inbox.packed)
@@ -227,7 +236,7 @@ class SecureRoom:
             return Refused(seq, Refusal.TOO_MANY_HELD)
         self._held_blobs.append((seq, sender, data))
         ask = len(self._held_blobs) == 1
-        return Held(seq, sender, blob.descriptor.sid, Awaited.ROSTER, ask)
+        return Held(seq, sender, blob.descriptor.sid, blob.descriptor.epoch, Awaited.ROSTER, ask)
 
     def _is_spent(self, session: SendingSession, now_ms: int) -> bool:
         """Whether a session must end: of itself, or as somebody has its key who is blocked since."""

@@ -280,7 +280,7 @@ class Roster:
             self._shrunk.append(count)
         elif entry.op is Op.ROLE and entry.role is not None:
             self.members[entry.subject] = replace(self.members[entry.subject], role=entry.role)
-        elif entry.op is Op.POLICY:
+        else:
             self.policy = read_policy(entry.detail)
         self._digests.append(entry.digest)
         self._packed.append(entry.packed)

@@ -289,7 +289,7 @@ class SealedKeyTests(SynchronousTestCase):
         other = replace(self.key.descriptor, epoch=self.scene.rooms["alice"].roster.epoch)
         blob = self.sealed("bob", replace(self.key, descriptor=other))
         held = self.scene.rooms["bob"].sealed_key(3, "alice", blob)
-        self.assertEqual(held, Held(3, "alice", other.sid, Awaited.ROSTER, True))
+        self.assertEqual(held, Held(3, "alice", other.sid, other.epoch, Awaited.ROSTER, True))
         self.scene.rooms["bob"].follow([entry])
         (taken,) = self.scene.rooms["bob"].retry_keys()
         self.assertIsInstance(taken, KeyTaken)

@@ -12,7 +12,7 @@ from securechat.crypto.cpu import CpuEngine
 from securechat.e2e import inbox
 from securechat.e2e.chain import Frame, frame_is_signed
 from securechat.e2e.inbox import EPOCH_KEYS
-from securechat.e2e.outcomes import Arrived, Opened, Outcome, Refusal, Refused
+from securechat.e2e.outcomes import Arrived, Awaited, Held, Opened, Outcome, Refusal, Refused
 from securechat.e2e.receiver import MAX_JUMP
 from securechat.e2e.safety import Standing
 from securechat.wire.messages import SEALED_BYTES
@@ -107,10 +107,38 @@ class RunTests(SynchronousTestCase):
         self.assertEqual(self.scene.retry("bob"), [Refused(seq, Refusal.KEY_GONE) for seq in range(3)])
         self.assertEqual(texts(self.scene.hear("bob", "alice", self.scene.say("alice", "now"))), ["now"])
 
+    def test_asked_for_once(self) -> None:
+        """What is missing is asked for once, also when other things come, and again on a new link."""
+        frames = {}
+        for name in ("alice", "carol"):
+            room = self.scene.rooms[name]
+            for member in room.to_hand(NOW):
+                room.pass_over(member)
+            frames[name] = [self.scene.seal(name, self.scene.body(str(number))) for number in range(2)]
+        asked = [
+            each.ask
+            for name in frames
+            for each in self.scene.hear("bob", name, *frames[name])
+            if isinstance(each, Held)
+        ]
+        self.assertEqual(asked, [True, False, True, False])
+        again = self.scene.retry("bob")
+        self.assertEqual([each.ask for each in again if isinstance(each, Held)], [False] * 4)
+        awaited = self.scene.rooms["bob"].awaited
+        self.assertEqual(
+            {(each.sender, each.awaited) for each in awaited}, {(n, Awaited.SENDER_KEY) for n in frames}
+        )
+        self.assertEqual(len(awaited), 2)
+        self.assertEqual(len(self.scene.rooms["bob"].forget_held()), 4)
+        (held,) = self.scene.hear("bob", "alice", frames["alice"][0])
+        assert isinstance(held, Held)
+        self.assertTrue(held.ask)
+
     def test_nothing(self) -> None:
         """A run of nothing is nothing."""
         batch = self.scene.rooms["bob"].receive([], NOW)
         self.assertEqual((batch.jobs, batch.finish([]), self.checked), ([], [], 0))
+        self.assertRaises(ValueError, batch.finish, [None])
 
     def test_longest(self) -> None:
         """The longest text makes a frame that just fits the wire."""
