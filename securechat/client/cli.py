@@ -4,8 +4,10 @@ import argparse
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from datetime import datetime
+from getpass import getpass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +18,9 @@ from securechat.client.conversation import Conversation
 from securechat.client.errors import EXIT_HELP, ClientError, Exit
 from securechat.client.events import Event
 from securechat.client.home import Pins, home_directory
+from securechat.client.keys import KeyFile
 from securechat.client.link import Link
+from securechat.client.login import Login
 from securechat.client.pipe import Pipe, failure_line
 from securechat.crypto.engines import NAMES, EngineUnavailable, choose
 from securechat.crypto.worker import CryptoWorker
@@ -28,6 +32,9 @@ from securechat.wire.names import LOBBY, is_room, name_refusal
 DEFAULT_RELAY = f"securechat://{DEFAULT_HOST}:{DEFAULT_PORT}"
 CLOSE_S = 5.0
 """Seconds for goodbyes and for the output to be taken when the program ends."""
+
+SAVE_S = 1.0
+"""Seconds until what has changed in the key store is written."""
 
 OPENING_MOST = 4_096
 """Messages on their way through the worker before the link is read no further."""
@@ -82,7 +89,12 @@ def _command(
         help="securechat://host:port/#fingerprint, securechat+tcp://host:port or securechat+unix:///path "
         f"(default: $SECURECHAT_RELAY, or {DEFAULT_RELAY})",
     )
-    parser.add_argument("--home", metavar="DIR", help="where the keys of known relays are kept ($SECURECHAT_HOME)")
+    parser.add_argument(
+        "--home", metavar="DIR", help="where your keys and those of relays are kept ($SECURECHAT_HOME)"
+    )
+    parser.add_argument(
+        "--passphrase-file", metavar="FILE", help="has the passphrase of your keys, if they have one"
+    )
     parser.add_argument("--engine", choices=NAMES, default="auto", help="what seals and opens (default auto)")
     parser.add_argument("--no-color", action="store_true", help="no colours (also by $NO_COLOR)")
     parser.add_argument(
@@ -165,9 +177,15 @@ class Client:
         self.status: Exit = Exit.INTERRUPTED
         self._text = ""
         self._ending = False
+        self._file = KeyFile(home, address.place, options.name)
+        self._store = self._file.open(_now_ms(), lambda: _passphrase(options))
+        self._saving: Any = None
         self.worker = CryptoWorker(choose(options.engine), reactor)
-        self.link = Link(_endpoint(reactor, address), address, options.name, reactor, Pins(home), self._gave_up)
-        self.conversation = Conversation(options.name, self.worker, self.link.send, self._tell)
+        login = Login(self._store.secrets, _now_ms, self._save)
+        self.link = Link(_endpoint(reactor, address), address, login, reactor, Pins(home), self._gave_up)
+        self.conversation = Conversation(
+            self._store.secrets, self.worker, self.link.send, self._tell, _now_ms, self._save_soon
+        )
 
     def start(self) -> None:
         """Begin, as soon as the reactor runs; `front` must be there."""
@@ -198,11 +216,31 @@ class Client:
     def _gave_up(self, error: ClientError) -> None:
         self.finish(error.status, str(error))
 
+    def _save_soon(self) -> None:
+        """Write the store within a second: what is lost with it is asked for again, and nothing is said twice."""
+        if self._saving is None:
+            self._saving = self.reactor.callLater(SAVE_S, self._save)
+
+    def _save(self) -> None:
+        if self._saving is not None and self._saving.active():
+            self._saving.cancel()
+        self._saving = None
+        self.conversation.pack()
+        try:
+            self._file.save(self._store)
+        except ClientError as wrong:
+            self._gave_up(wrong)
+
+    def _put_away(self) -> None:
+        self._save()
+        self._file.close()
+
     def _shut_down(self) -> Deferred[Any]:
         """Whatever ended us: close the link, the worker and the front, in bounded time."""
         self._ending = True
         closing = DeferredList([self.link.stop(), self.front.close()])
         closing.addCallback(lambda _: self.worker.stopService())
+        closing.addCallback(lambda _: self._put_away())
         bounded: Deferred[Any] = Deferred()
         call = self.reactor.callLater(CLOSE_S, bounded.callback, None)
 
@@ -213,6 +251,23 @@ class Client:
 
         closing.addCallback(closed)
         return bounded
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _passphrase(options: argparse.Namespace) -> str:
+    """The passphrase of a locked key store: of the file that was named, or asked for on the terminal."""
+    if options.passphrase_file is not None:
+        try:
+            return Path(options.passphrase_file).read_text(encoding="utf-8").removesuffix("\n")
+        except (OSError, UnicodeDecodeError) as wrong:
+            raise ClientError(f"cannot read {options.passphrase_file}") from wrong
+    try:
+        return getpass("passphrase of your keys: ")
+    except EOFError:
+        raise ClientError("your keys have a passphrase: --passphrase-file, or a terminal to ask on") from None
 
 
 def _run(options: argparse.Namespace, build: Callable[[Client], object]) -> int:
