@@ -167,6 +167,7 @@ class Roster:
     def part(self, first: int, end: int) -> list[bytes]:
         """The entries from number `first` up to `end`, not included, as they came."""
         return self._packed[first:end]
+
     @property
     def head(self) -> tuple[bytes, bytes]:
         """The number of the last entry, as u32, and its hash: what a client remembers over a restart."""
