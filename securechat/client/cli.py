@@ -89,12 +89,8 @@ def _command(
         help="securechat://host:port/#fingerprint, securechat+tcp://host:port or securechat+unix:///path "
         f"(default: $SECURECHAT_RELAY, or {DEFAULT_RELAY})",
     )
-    parser.add_argument(
-        "--home", metavar="DIR", help="where your keys and those of relays are kept ($SECURECHAT_HOME)"
-    )
-    parser.add_argument(
-        "--passphrase-file", metavar="FILE", help="has the passphrase of your keys, if they have one"
-    )
+    parser.add_argument("--home", metavar="DIR", help="where your keys and relays' are kept ($SECURECHAT_HOME)")
+    parser.add_argument("--passphrase-file", metavar="FILE", help="has your keys' passphrase, if they have one")
     parser.add_argument("--engine", choices=NAMES, default="auto", help="what seals and opens (default auto)")
     parser.add_argument("--no-color", action="store_true", help="no colours (also by $NO_COLOR)")
     parser.add_argument(

@@ -266,7 +266,7 @@ class Conversation:
         return sum(len(room.outbox) for room in self._rooms.values())
 
     def pack(self) -> None:
-        """Put the sessions of others into the secrets, which are about to be stored; not while a batch is opened."""
+        """Put the sessions of others into the secrets, which are about to be stored; not while one is in use."""
         if self.opening:
             return
         for room in self._rooms.values():

@@ -139,7 +139,7 @@ class ClientProtocol(MessageProtocol):
         if wrong is not None:
             self.fail(wrong)
             return
-        # RFC 9266: whoever is in between has another TLS session on either side, and a login for it is for no other.
+        # RFC 9266: whoever is in between has two TLS sessions, and a login that is good for one of them only.
         handle = cast(TLSMemoryBIOProtocol, self.transport).getHandle()
         self.exporter = handle.export_keying_material(EXPORTER_LABEL, EXPORTER_BYTES)
 

@@ -1,7 +1,7 @@
 """From what is said to a `Post`: our key handed to whoever lacks it, one message sealed after another (SC1 §5, §6).
 
-Frames of one session are linked, so a room seals one at a time. What was sealed for an epoch that is over, or posted
-on a link that was lost, is given up and sealed again, under the same id and in the same order.
+Frames of one session are linked, so a room seals one at a time. What was sealed for an epoch that is over, or
+posted on a link that was lost, is given up and sealed again, under the same id and in the same order.
 """
 
 from collections.abc import Callable, Sequence

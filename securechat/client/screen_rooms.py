@@ -15,6 +15,8 @@ from securechat.wire.names import direct_pair
 
 _REASON_CHARACTERS: Final = 200
 _NAMES_SHOWN: Final = 12
+_MARKS: Final = {"verified": "✓", "changed": "!"}
+"""Before a name: the key was compared, or is another than before."""
 
 
 class Spoken(commands.Talk, Protocol):
@@ -23,6 +25,16 @@ class Spoken(commands.Talk, Protocol):
     @property
     def unacknowledged(self) -> int:
         """How many messages the relay has not acknowledged."""
+
+    @property
+    def changed(self) -> list[str]:
+        """Whose key is another than before."""
+
+    def present(self, room: str) -> list[str]:
+        """Which members of a room are there now."""
+
+    def mark(self, room: str, name: str) -> str:
+        """What is known of a member's key: verified, changed, or nothing special."""
 
 
 @dataclass(slots=True, eq=False)
@@ -78,10 +90,26 @@ class Rooms:
         """Something happened in the conversation."""
         match event:
             case events.Message():
-                self._heard(self.room(event.room), event.sender, event.time, self._body(event.sender, event.text))
+                self._heard(self.room(event.room), event.sender, event.time, self._message(event))
             case events.Unreadable():
-                why = f"!! a message of {safe_name(event.sender)} cannot be read: {_reason(event.reason)}"
+                whose = f"of {safe_name(event.sender)} " if event.sender else ""
+                why = f"!! a message {whose}cannot be read: {_reason(event.reason)}"
                 self._heard(self.room(event.room), event.sender, event.time, [("error", why)])
+            case events.Held():
+                why = f"-- a message of {safe_name(event.sender)} is here: {_reason(event.reason)}"
+                self._add(self.room(event.room), [("dim", why)], self._local(event.time))
+            case events.Gap():
+                count = event.last - event.first + 1
+                what = "a message" if count == 1 else f"{count} messages"
+                self.remark(f"{what} of {safe_name(event.sender)} did not come yet", self.room(event.room))
+            case events.KeyChanged():
+                self._key_changed(event)
+            case events.Fault():
+                why = f"!! the log of {safe_name(event.room)} does not hold: {_reason(event.reason)}. "
+                spans: list[Span] = [("error", f"{why}Nothing more is said or taken here.")]
+                self._add(self.room(event.room), spans, self._now())
+            case events.Info():
+                self.remark("\n".join(safe_line(line, _REASON_CHARACTERS) for line in event.lines))
             case events.Sent():
                 self._sent(event)
             case events.NotSent():
@@ -92,7 +120,11 @@ class Rooms:
                 self.wanted = None
                 self.complain(f"cannot enter {safe_name(event.room)}: {_reason(event.reason)}")
             case events.Joined():
+                self.remark(f"{safe_name(event.name)} is a member now", self.room(event.room))
+            case events.Came():
                 self.remark(f"{safe_name(event.name)} has come", self.room(event.room))
+            case events.Gone():
+                self.remark(f"{safe_name(event.name)} is away", self.room(event.room))
             case events.Left():
                 self._left(event)
             case events.Missed():
@@ -109,6 +141,25 @@ class Rooms:
                 self.remark(f"the relay says: {safe_body(event.text)}")
             case events.Error():
                 self.complain(_reason(event.text))
+
+    def _message(self, event: events.Message) -> list[Span]:
+        """What was said, behind marks for what is unusual about it."""
+        spans = self._body(event.sender, event.text)
+        if event.key == "changed":
+            spans.insert(0, ("error", "! "))
+        if event.forked:
+            spans.insert(0, ("error", "!! others were told something else before this: "))
+        if event.late:
+            spans.insert(0, ("dim", "(late) "))
+        return spans
+
+    def _key_changed(self, event: events.KeyChanged) -> None:
+        name = safe_name(event.name)
+        text = (
+            f"!! the key of {name} is ANOTHER than before. Nothing is sealed to {name} until you decide: "
+            f"/verify {name} shows the number to compare, /trust {name} accepts the new key."
+        )
+        self._add(self.room(event.room), [("error", text)], self._now())
 
     def _heard(self, room: Room, sender: str, time: datetime, spans: list[Span]) -> None:
         self._add(room, spans, self._local(time), news=True)
@@ -225,13 +276,16 @@ class Rooms:
     def status(self) -> Row:
         """What matters most comes first, as a narrow screen cuts off the end."""
         room = self.shown
-        here = len(self._conversation.members(room.name))
+        here = len(self._conversation.present(room.name))
         parts = [f"{room.title}, {here} here" if room.other is None and here else room.title]
         link = self._link
         if link is None:
             parts.append("connecting")
         elif not link.up:
             parts.append(f"NOT CONNECTED{self._next_try}")
+        changed = self._conversation.changed
+        if changed:
+            parts.append(f"KEY CHANGED: {', '.join(map(safe_name, changed))}")
         if room.log.new:
             parts.append(f"↓ {room.log.new} new, Ctrl-L")
         if self._conversation.unacknowledged:
@@ -245,7 +299,13 @@ class Rooms:
 
     def company(self, room: str) -> str:
         """Who is in a room, in one line."""
-        return f"{self.room(room).title}: {', '.join(sorted(map(safe_name, self._conversation.members(room))))}"
+        there = self._conversation.present(room)
+        names = [
+            f"{_MARKS.get(self._conversation.mark(room, name), '')}{safe_name(name)}"
+            f"{'' if name in there else ' (away)'}"
+            for name in sorted(self._conversation.members(room))
+        ]
+        return f"{self.room(room).title}: {', '.join(names)}"
 
     def show(self, room: Room) -> None:
         """Show a room."""
