@@ -110,7 +110,7 @@ class LaterLogTests(RelayCase):
         self.assertEqual(0, self.log.last_seq("#tea"))
 
     def test_on_two_links(self) -> None:
-        """Who logs in again while a post is being kept posts on, and hears what they enter for on the new link only."""
+        """Who logs in again while a post is being kept posts on, and hears the rest on the new link."""
         self.alice.post("#tea", b"x", ids=[post_id(1)])
         self.here.turn()
         newer = self.here.connect_silently(self.alice.me)

@@ -12,7 +12,6 @@ from securechat.wire.messages import (
     Ask,
     Delivery,
     Enter,
-    Goodbye,
     Hand,
     Lookup,
     Message,
@@ -157,7 +156,7 @@ class RateTests(RelayCase):
         self.assertEqual(sent, texts(bob.hears()))
 
     def test_hand_rate(self) -> None:
-        """Sealed keys for four rooms of a thousand are read at once, more of them at the rate, by number and bytes."""
+        """A burst of sealed keys is read at once, more of them at the rate, by number and by bytes."""
         few = RelayLimits(hands_burst=100, hands_per_s=10.0, waiting_keys_of_sender=1_000)
         big = RelayLimits(hand_bytes_burst=100_000, hand_bytes_per_s=10_000.0, waiting_keys_of_sender=1_000)
         for limits, size in ((few, 1), (big, 1_000)):

@@ -142,7 +142,7 @@ class OrderTests(RelayCase):
     """Posts and changes of members in one turn."""
 
     def test_post_then_join(self) -> None:
-        """Who joins in the turn of a post before it does not get it; the others get it, then the entry, then the key."""
+        """Who joins in the turn of a post does not get it; the others get it, then the entry, then the key."""
         relay = self.relay()
         alice, bob = relay.room("#tea", "alice", "bob")
         (carol,) = relay.login("carol")
@@ -167,7 +167,7 @@ class OrderTests(RelayCase):
         self.assertEqual([], texts(bob.hears()) + texts(carol.hears()))
 
     def test_removal_behind_a_post(self) -> None:
-        """What is posted before a removal in the same turn is delivered to the removed one, what comes after is not."""
+        """The removed one hears what was posted before the removal in the same turn, and not what comes after."""
         alice, bob = self.relay().room("#tea", "alice", "bob")
         alice.post("#tea", b"before")
         alice.send(alice.now("#tea").remove(alice.me, bob.me))
@@ -185,7 +185,7 @@ class OrderTests(RelayCase):
         self.assertEqual([b"bye"], texts(bob.hears()))
 
     def test_the_epoch_is_known_before_its_key(self) -> None:
-        """A post for the epoch that one's own entry makes, in the same chunk, is taken: its name is in the entry."""
+        """A post for the epoch that one's own entry makes is taken in the same chunk: the entry gives its name."""
         (alice,) = self.relay().room("#tea", "alice")
         (bob,) = alice.relay.login("bob")
         chain = alice.now("#tea")
