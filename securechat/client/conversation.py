@@ -414,10 +414,12 @@ class Conversation:
         self._forget(room, REASONS[code])
 
     def _forget(self, room: Room, why: str) -> None:
-        for pending in room.outbox.values():
-            self._tell(NotSent(room.name, why, pending.text, pending.label))
+        # Out of the books first: whoever is told may ask what is left.
+        given_up = list(room.outbox.values())
         room.outbox.clear()
         self._rooms.pop(room.name, None)
+        for pending in given_up:
+            self._tell(NotSent(room.name, why, pending.text, pending.label))
 
     def _keyed(self, room: Room, message: wire.SessionKey) -> None:
         if room.secure is None:
@@ -476,7 +478,8 @@ class Conversation:
     def _not_carried_out(self, room: Room, code: Code) -> None:
         room.asking = False
         if code is Code.NO_SUCH_ROOM and (room.stay or room.outbox):
-            self._found_room(room)
+            if self._membership.begin_anew(room):
+                self._found_room(room)
         elif code is Code.STALE_ENTRY:
             self._membership.ask(room)
         elif room.entered:
@@ -494,9 +497,7 @@ class Conversation:
     def _found_direct(self, room: Room, certificate: Certificate | None, online: bool) -> None:
         other = other_of(room.name, self.name)
         if certificate is None or not online:
-            for pending in room.outbox.values():
-                self._tell(NotSent(room.name, f"{other} is not here", pending.text, pending.label))
-            self._rooms.pop(room.name, None)
+            self._forget(room, f"{other} is not here")
             return
         room.guests = [certificate]
         room.is_open = False

@@ -10,6 +10,7 @@ from typing import Final
 
 from securechat.client import events
 from securechat.client.events import Event
+from securechat.client.numbers import Numbers
 from securechat.client.room import Room
 from securechat.e2e.keystore import Secrets
 from securechat.e2e.room import SecureRoom
@@ -19,6 +20,7 @@ from securechat.signed.errors import SignedError
 from securechat.signed.roster import Roster, RosterError, found
 from securechat.wire import messages as wire
 from securechat.wire.codes import REASONS, Code
+from securechat.wire.names import direct_pair
 
 _CHANGES: Final = {Op.JOIN: True, Op.ADD: True, Op.REMOVE: False, Op.LEAVE: False}
 
@@ -56,7 +58,7 @@ class Membership:
     def roster(self, room: Room, roster: wire.Roster) -> None:
         """Entries of a room's log came."""
         room.total, room.last_seq = roster.total, roster.last_seq
-        if room.fault is not None:
+        if room.fault is not None or (self._is_another(room, roster) and not self._taken_anew(room, roster)):
             return
         try:
             entries = self._followed(room, roster)
@@ -70,6 +72,27 @@ class Membership:
         if room.whole:
             room.asking = False
             self._changed()
+
+    def begin_anew(self, room: Room) -> bool:
+        """The relay does not know a room any more: forget its log, unless only its members could have ended it.
+
+        A relay that has lost its memory is an accident; that it says so must not let strangers into a closed room.
+        """
+        secure = room.secure
+        if secure is None:
+            return True
+        if not secure.roster.policy.is_open and direct_pair(room.name) is None:
+            room.fault = "the relay has lost it, or shows another room in its place"
+            self._tell(events.Fault(room.name, room.fault))
+            return False
+        room.secure, room.entered, room.restored = None, False, False
+        room.keys.clear()
+        room.wanted.clear()
+        room.numbers = Numbers()
+        for pending in room.outbox.values():
+            pending.posted, pending.job = False, None
+        self._tell(events.Info([f"The relay has forgotten {room.name}; it begins anew."]))
+        return True
 
     def is_member(self, room: Room) -> bool:
         """Whether we are a member, as far as the log is known."""
@@ -129,6 +152,24 @@ class Membership:
     def _guests(self, room: Room) -> list[Certificate]:
         members = {} if room.secure is None else room.secure.roster.members
         return [each for each in room.guests if each.identity not in members]
+
+    def _is_another(self, room: Room, roster: wire.Roster) -> bool:
+        """Whether the relay shows the log of another room under this name than the one that we know."""
+        if room.secure is None:
+            return False
+        log = room.secure.roster
+        first = roster.entries[0] if roster.entries and not roster.first else None
+        return roster.total < len(log) or (first is not None and first != log.packed[0])
+
+    def _taken_anew(self, room: Room, roster: wire.Roster) -> bool:
+        """Begin with the log that the relay shows now; False where it is not taken, or not all of it is here."""
+        if not self.begin_anew(room):
+            return False
+        if roster.first or not roster.entries:
+            room.asking = False
+            self.ask(room)
+            return False
+        return True
 
     def _followed(self, room: Room, roster: wire.Roster) -> list[Entry]:
         entries = list(roster.entries)

@@ -15,7 +15,7 @@ from securechat.client.events import Event, NotSent
 from securechat.client.room import Pending, Room
 from securechat.e2e.content import Said, pack
 from securechat.e2e.errors import E2EError
-from securechat.e2e.room import SecureRoom
+from securechat.e2e.room import NotReadyError, SecureRoom
 from securechat.e2e.sender import SealJob
 from securechat.signed.errors import SignedError
 from securechat.signed.prekeys import read_prekey
@@ -89,6 +89,8 @@ class Saying:
                 return
             said = Said(secure.roster.room_id, self._now_ms(), waiting.post_id, secure.voided, waiting.text)
             job = secure.begin(pack(said), self._now_ms())
+        except NotReadyError:
+            return  # the session key is on its way
         except (E2EError, SignedError) as wrong:
             self._give_up(room, str(wrong))
             return
