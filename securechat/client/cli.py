@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import datetime
-from getpass import getpass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,9 +17,11 @@ from securechat.client.conversation import Conversation
 from securechat.client.errors import EXIT_HELP, ClientError, Exit
 from securechat.client.events import Event
 from securechat.client.home import Pins, home_directory
+from securechat.client.keeping import Keeper
 from securechat.client.keys import KeyFile
 from securechat.client.link import Link
 from securechat.client.login import Login
+from securechat.client.passphrase import ask_on_terminal, change_passphrase, read_passphrase
 from securechat.client.pipe import Pipe, failure_line
 from securechat.crypto.engines import NAMES, EngineUnavailable, choose
 from securechat.crypto.worker import CryptoWorker
@@ -32,9 +33,6 @@ from securechat.wire.names import LOBBY, is_room, name_refusal
 DEFAULT_RELAY = f"securechat://{DEFAULT_HOST}:{DEFAULT_PORT}"
 CLOSE_S = 5.0
 """Seconds for goodbyes and for the output to be taken when the program ends."""
-
-SAVE_S = 1.0
-"""Seconds until what has changed in the key store is written."""
 
 OPENING_MOST = 4_096
 """Messages on their way through the worker before the link is read no further."""
@@ -66,6 +64,22 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     listen.add_argument("room", metavar="ROOM", help="#room, or @name for one person")
     listen.add_argument("--json", action="store_true", help="JSON lines out")
     listen.add_argument("--count", type=_positive, metavar="N", help="exit after N messages")
+    _add_passphrase(commands)
+
+
+def _add_passphrase(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    lock = commands.add_parser(
+        "passphrase",
+        help="put your keys under a passphrase, or under none",
+        description="Put your keys for one relay under a passphrase, another passphrase, or none.",
+        epilog=EXIT_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    lock.set_defaults(run=run_passphrase)
+    lock.add_argument("name", metavar="NAME", help="your name")
+    _add_places(lock)
+    lock.add_argument("--new-passphrase-file", metavar="FILE", help="has the new passphrase; else it is asked for")
+    lock.add_argument("--remove", action="store_true", help="no passphrase from now on")
 
 
 def _command(
@@ -82,6 +96,18 @@ def _command(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
+    _add_places(parser)
+    parser.add_argument("--engine", choices=NAMES, default="auto", help="what seals and opens (default auto)")
+    parser.add_argument("--no-color", action="store_true", help="no colours (also by $NO_COLOR)")
+    parser.add_argument(
+        "--insecure-plaintext", action="store_true", help="allow securechat+tcp:// to another machine"
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="tell more on stderr")
+    return parser
+
+
+def _add_places(parser: argparse.ArgumentParser) -> None:
+    """Where the relay is, and the keys."""
     parser.add_argument(
         "--relay",
         metavar="ADDRESS",
@@ -91,13 +117,6 @@ def _command(
     )
     parser.add_argument("--home", metavar="DIR", help="where your keys and relays' are kept ($SECURECHAT_HOME)")
     parser.add_argument("--passphrase-file", metavar="FILE", help="has your keys' passphrase, if they have one")
-    parser.add_argument("--engine", choices=NAMES, default="auto", help="what seals and opens (default auto)")
-    parser.add_argument("--no-color", action="store_true", help="no colours (also by $NO_COLOR)")
-    parser.add_argument(
-        "--insecure-plaintext", action="store_true", help="allow securechat+tcp:// to another machine"
-    )
-    parser.add_argument("-v", "--verbose", action="store_true", help="tell more on stderr")
-    return parser
 
 
 def _positive(text: str) -> int:
@@ -162,6 +181,21 @@ def run_listen(options: argparse.Namespace) -> int:
     return _run(options, lambda client: _piped(client, stdin=None))
 
 
+def run_passphrase(options: argparse.Namespace) -> int:
+    """Set or remove the passphrase of a key store."""
+    _open_closed_streams()
+    try:
+        address = _address(options)
+        file = KeyFile(home_directory(options.home, os.environ), address.place, options.name)
+        new = None if options.new_passphrase_file is None else read_passphrase(options.new_passphrase_file)
+        said = change_passphrase(file, _now_ms(), _passphrase(options), new, remove=options.remove)
+    except ClientError as wrong:
+        print(failure_line(wrong), file=sys.stderr)
+        return wrong.status
+    print(said, file=sys.stderr)
+    return Exit.DONE
+
+
 class Client:
     """One run of a client: what it consists of, and how it ends."""
 
@@ -173,15 +207,22 @@ class Client:
         self.status: Exit = Exit.INTERRUPTED
         self._text = ""
         self._ending = False
-        self._file = KeyFile(home, address.place, options.name)
-        self._store = self._file.open(_now_ms(), lambda: _passphrase(options))
-        self._saving: Any = None
         self.worker = CryptoWorker(choose(options.engine), reactor)
-        login = Login(self._store.secrets, _now_ms, self._save)
+        file = KeyFile(home, address.place, options.name)
+        store = file.open(_now_ms(), _passphrase(options), lambda: ask_on_terminal("passphrase of your keys: "))
+        self._keeper = Keeper(file, store, reactor, self._gave_up)
+        login = Login(store.secrets, _now_ms, self._keeper.store)
         self.link = Link(_endpoint(reactor, address), address, login, reactor, Pins(home), self._gave_up)
         self.conversation = Conversation(
-            self._store.secrets, self.worker, self.link.send, self._tell, _now_ms, self._save_soon
+            store.secrets,
+            self.worker,
+            self.link.send,
+            self._tell,
+            _now_ms,
+            self._keeper.soon,
+            keep_now=self._keeper.now,
         )
+        self._keeper.pack = self.conversation.pack
 
     def start(self) -> None:
         """Begin, as soon as the reactor runs; `front` must be there."""
@@ -212,31 +253,12 @@ class Client:
     def _gave_up(self, error: ClientError) -> None:
         self.finish(error.status, str(error))
 
-    def _save_soon(self) -> None:
-        """Write the store within a second: what is lost with it is asked for again, and nothing is said twice."""
-        if self._saving is None:
-            self._saving = self.reactor.callLater(SAVE_S, self._save)
-
-    def _save(self) -> None:
-        if self._saving is not None and self._saving.active():
-            self._saving.cancel()
-        self._saving = None
-        self.conversation.pack()
-        try:
-            self._file.save(self._store)
-        except ClientError as wrong:
-            self._gave_up(wrong)
-
-    def _put_away(self) -> None:
-        self._save()
-        self._file.close()
-
     def _shut_down(self) -> Deferred[Any]:
         """Whatever ended us: close the link, the worker and the front, in bounded time."""
         self._ending = True
         closing = DeferredList([self.link.stop(), self.front.close()])
         closing.addCallback(lambda _: self.worker.stopService())
-        closing.addCallback(lambda _: self._put_away())
+        closing.addCallback(lambda _: self._keeper.close())
         bounded: Deferred[Any] = Deferred()
         call = self.reactor.callLater(CLOSE_S, bounded.callback, None)
 
@@ -253,17 +275,9 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _passphrase(options: argparse.Namespace) -> str:
-    """The passphrase of a locked key store: of the file that was named, or asked for on the terminal."""
-    if options.passphrase_file is not None:
-        try:
-            return Path(options.passphrase_file).read_text(encoding="utf-8").removesuffix("\n")
-        except (OSError, UnicodeDecodeError) as wrong:
-            raise ClientError(f"cannot read {options.passphrase_file}") from wrong
-    try:
-        return getpass("passphrase of your keys: ")
-    except EOFError:
-        raise ClientError("your keys have a passphrase: --passphrase-file, or a terminal to ask on") from None
+def _passphrase(options: argparse.Namespace) -> str | None:
+    """What the file says that was named, if one was."""
+    return None if options.passphrase_file is None else read_passphrase(options.passphrase_file)
 
 
 def _run(options: argparse.Namespace, build: Callable[[Client], object]) -> int:
@@ -287,22 +301,27 @@ def _run(options: argparse.Namespace, build: Callable[[Client], object]) -> int:
 
 def _checked(options: argparse.Namespace) -> Address:
     """The relay's address, if the command line makes sense."""
-    refusal = name_refusal(options.name)
-    if refusal is not None:
-        raise ClientError(REASONS[refusal], Exit.USAGE)
+    address = _address(options)
     room = options.room
     if not is_room(room) and not (room.startswith("@") and name_refusal(room[1:]) is None):
         raise ClientError("a room is written #name, or @name for one person", Exit.USAGE)
-    try:
-        address = parse(options.relay)
-    except AddressError as wrong:
-        raise ClientError(f"--relay: {wrong}", Exit.USAGE) from wrong
     if not address.tls and not address.path and not options.insecure_plaintext and not _is_loopback(address.host):
         raise ClientError(
             "without TLS anybody on the way can read along; use securechat://, or say --insecure-plaintext",
             Exit.USAGE,
         )
     return address
+
+
+def _address(options: argparse.Namespace) -> Address:
+    """The relay's address, if name and address can be ones."""
+    refusal = name_refusal(options.name)
+    if refusal is not None:
+        raise ClientError(REASONS[refusal], Exit.USAGE)
+    try:
+        return parse(options.relay)
+    except AddressError as wrong:
+        raise ClientError(f"--relay: {wrong}", Exit.USAGE) from wrong
 
 
 def _is_loopback(host: str) -> bool:

@@ -65,21 +65,24 @@ class Conversation:
         now_ms: Callable[[], int],
         keep: Callable[[], None] = lambda: None,
         random: Callable[[int], bytes] = urandom,
+        keep_now: Callable[[], None] = lambda: None,
     ) -> None:
         """Take our keys, the worker, what sends to the relay, where events go, and the clock (wall time).
 
-        `keep` hears whenever something changed that the key store must have.
+        `keep` hears whenever something changed that the key store must have some time, `keep_now` when it must have
+        it before anything else is told or sent: see `keeping`.
         """
         self.name = secrets.person.name
         self._secrets = secrets
         self._send = send
         self._random = random
         self._keep = keep
+        self._keep_now = keep_now
         in_order = InOrder(tell)
         self._tell = in_order.tell
         self._hearing = Hearing(self.name, worker, in_order, send, now_ms)
         self._saying = Saying(worker, send, self._tell, now_ms, keep)
-        self._membership = Membership(secrets, send, self._tell, now_ms, keep)
+        self._membership = Membership(secrets, send, self._tell, now_ms, keep, keep_now)
         self._rooms: dict[str, Room] = {}
         self._lookups: dict[str, list[Callable[[Certificate | None, bool], None]]] = {}
         self._links = 0
@@ -203,7 +206,7 @@ class Conversation:
         except ChangedKeyError as wrong:
             self._tell(Error(str(wrong)))
             return
-        self._keep()
+        self._keep_now()
         self._tell(Info([f"{name} is verified."]))
 
     def trust(self, name: str) -> None:
@@ -213,7 +216,7 @@ class Conversation:
             self._tell(Error(f"the key of {name} has not changed"))
             return
         self._secrets.pins.accept(name, pin.changed_to)
-        self._keep()
+        self._keep_now()
         for room in self._rooms.values():
             room.changed.discard(name)
         self._tell(Info([f"The new key of {name} is accepted; it is not verified."]))

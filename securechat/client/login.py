@@ -17,7 +17,7 @@ class Login:
         self._save = save
 
     def hello(self, fingerprint: bytes, nonce: bytes, exporter: bytes) -> Hello:
-        """Answer a greeting. May raise what `save` does."""
+        """Answer a greeting. Raises what `save` does."""
         self.renewal()
         person, newest = self._secrets.person, self._secrets.ring.newest
         assert newest is not None
@@ -25,7 +25,7 @@ class Login:
         return Hello(VERSION, person.certificate.packed, newest.packed, proof)
 
     def renewal(self) -> Renew | None:
-        """Make a new prekey where it is time for one."""
+        """Make a new prekey where it is time for one. Raises what `save` does."""
         record = self._secrets.ring.rotate(self._now_ms())
         if record is None:
             return None

@@ -19,7 +19,6 @@ from securechat.signed.entries import Entry, Op, Policy
 from securechat.signed.errors import SignedError
 from securechat.signed.roster import Roster, RosterError, found
 from securechat.wire import messages as wire
-from securechat.wire.codes import REASONS, Code
 from securechat.wire.names import direct_pair
 
 _CHANGES: Final = {Op.JOIN: True, Op.ADD: True, Op.REMOVE: False, Op.LEAVE: False}
@@ -35,14 +34,19 @@ class Membership:
         tell: Callable[[Event], None],
         now_ms: Callable[[], int],
         changed: Callable[[], None],
+        met: Callable[[], None],
     ) -> None:
-        """Take our keys, what sends to the relay, where events go, the clock, and whom to tell of new secrets."""
+        """Take our keys, what sends to the relay, where events go, and the clock.
+
+        `changed` hears of new secrets, `met` of keys that must be kept before anything is told of them.
+        """
         self._secrets = secrets
         self._person = secrets.person
         self._send = send
         self._tell = tell
         self._now_ms = now_ms
         self._changed = changed
+        self._met = met
 
     @property
     def name(self) -> str:
@@ -60,12 +64,16 @@ class Membership:
         room.total, room.last_seq = roster.total, roster.last_seq
         if room.fault is not None or (self._is_another(room, roster) and not self._taken_anew(room, roster)):
             return
+        pinned = self._secrets.pins.changes
         try:
             entries = self._followed(room, roster)
         except SignedError as wrong:
             room.fault = str(wrong)
             self._tell(events.Fault(room.name, room.fault))
             return
+        finally:
+            if self._secrets.pins.changes != pinned:
+                self._met()
         for entry in entries:
             self._told(room, entry)
         self._look_for_changed_keys(room)
@@ -119,12 +127,22 @@ class Membership:
 
     def add(self, room: Room, certificate: Certificate) -> None:
         """Bring somebody in, whose key is the one that we know."""
-        standing = self._secrets.pins.meet(certificate.name, certificate.identity)
-        if self._secrets.pins.is_blocked(certificate.name, certificate.identity):
-            self._tell(events.KeyChanged(room.name, certificate.name))
+        if not self._is_known_key(room, certificate):
             return
-        assert standing is not None
         self._append(room, lambda log: log.add(self._person, certificate, self._now_ms()))
+
+    def _is_known_key(self, room: Room, certificate: Certificate) -> bool:
+        """Whether a key is the one that we know under its name, from now on at the latest; if not, that is told."""
+        pins = self._secrets.pins
+        before = pins.changes
+        pins.meet(certificate.name, certificate.identity)
+        if pins.changes != before:
+            self._met()
+        if not pins.is_blocked(certificate.name, certificate.identity):
+            return True
+        room.changed.add(certificate.name)
+        self._tell(events.KeyChanged(room.name, certificate.name))
+        return False
 
     def add_guests(self, room: Room) -> None:
         """Bring in those for whom the room is, where they are not in it."""
@@ -211,11 +229,6 @@ class Membership:
             if member.name not in room.changed:
                 room.changed.add(member.name)
                 self._tell(events.KeyChanged(room.name, member.name))
-
-
-def why_declined(code: Code) -> str:
-    """One sentence on what the relay did not do."""
-    return REASONS[code]
 
 
 def key_id(identity: bytes) -> str:
