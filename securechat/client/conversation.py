@@ -81,7 +81,7 @@ class Conversation:
         in_order = InOrder(tell)
         self._tell = in_order.tell
         self._hearing = Hearing(self.name, worker, in_order, send, now_ms)
-        self._saying = Saying(worker, send, self._tell, now_ms, keep)
+        self._saying = Saying(worker, send, self._tell, now_ms, keep, self._post_everywhere)
         self._membership = Membership(secrets, send, self._tell, now_ms, keep, keep_now)
         self._rooms: dict[str, Room] = {}
         self._lookups: dict[str, list[Callable[[Certificate | None, bool], None]]] = {}
@@ -172,7 +172,7 @@ class Conversation:
         if state is None or state.secure is None:
             self._tell(Error(REASONS[Code.NOT_A_MEMBER]))
         else:
-            state.secure.rekey()
+            self._saying.rekey(state)
             self._tell(Info([f"The next message in {room} begins a new session."]))
 
     def safety(self, name: str) -> None:
@@ -360,7 +360,7 @@ class Conversation:
         if self._membership.is_member(room):
             self._membership.add_guests(room)
             self._retry(room)
-        elif was_member:
+        elif was_member or (room.outbox and not room.stay and direct_pair(room.name) is None):
             self._left(room)
         elif room.stay:
             assert room.secure is not None

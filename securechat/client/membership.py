@@ -221,7 +221,6 @@ class Membership:
                 self._tell(events.Left(room.name, name))
 
     def _look_for_changed_keys(self, room: Room) -> None:
-        assert room.secure is not None or not room.total
         if room.secure is None:
             return
         room.names.update({each.identity: each.name for each in room.secure.roster.members.values()})

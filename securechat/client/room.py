@@ -45,6 +45,8 @@ class Room:
     asking: bool = False
     appending: bool = False
     sealing: bool = False
+    rekeying: bool = False
+    """Whether a new session begins once what is being sealed is done."""
     fault: str | None = None
     """Why nothing is said or taken here any more."""
     wanted: set[bytes] = field(default_factory=set)

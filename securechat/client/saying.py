@@ -16,6 +16,7 @@ from securechat.client.room import Pending, Room
 from securechat.e2e.content import Said, pack
 from securechat.e2e.errors import E2EError
 from securechat.e2e.room import NotReadyError, SecureRoom
+from securechat.e2e.safety import ChangedKeyError
 from securechat.e2e.sender import SealJob
 from securechat.signed.errors import SignedError
 from securechat.signed.prekeys import read_prekey
@@ -45,13 +46,18 @@ class Saying:
         tell: Callable[[Event], None],
         now_ms: Callable[[], int],
         changed: Callable[[], None],
+        freed: Callable[[], None],
     ) -> None:
-        """Take the worker, what sends to the relay, where events go, the clock, and whom to tell of new secrets."""
+        """Take the worker, what sends to the relay, where events go, the clock, and two who hear of changes.
+
+        `changed` hears of new secrets, `freed` when a room's job is done: it lets every room post what it can.
+        """
         self._worker = worker
         self._send = send
         self._tell = tell
         self._now_ms = now_ms
         self._changed = changed
+        self._freed = freed
         self._link = 0
         self._window = 0
         self._unanswered = 0
@@ -78,6 +84,13 @@ class Saying:
                 room.secure.void(pending.job)
             pending.posted, pending.job = False, None
 
+    def rekey(self, room: Room) -> None:
+        """Begin a new session with the next message; one that is being sealed still belongs to this one."""
+        if room.sealing:
+            room.rekeying = True
+        elif room.secure is not None:
+            room.secure.rekey()
+
     def post(self, room: Room) -> None:
         """Say what waits in a room, as far as it can be said now."""
         secure = room.secure
@@ -100,9 +113,9 @@ class Saying:
         sealing.addCallbacks(
             self._sealed,
             self._failed,
-            (room, waiting, job, secure.roster.epoch, self._link),
+            (room, secure, waiting, job, secure.roster.epoch, self._link),
             {},
-            (room, self._link),
+            (room, secure, self._link),
         )
         sealing.addErrback(lambda failure: self._log.failure("posting failed", failure))
 
@@ -153,6 +166,8 @@ class Saying:
             return None
         try:
             return secure.hand(member, read_prekey(record, device, now_ms), now_ms)
+        except ChangedKeyError:
+            return None  # they get our key when the change is accepted
         except (E2EError, SignedError):
             # They have offered none that is good: they ask for our key when they are back.
             secure.pass_over(member)
@@ -171,32 +186,44 @@ class Saying:
             self._send(wire.Hand(room, items))
 
     def _sealed(
-        self, sealed: list[bytes], room: Room, pending: Pending, job: SealJob, epoch: bytes, link: int
+        self,
+        sealed: list[bytes],
+        room: Room,
+        secure: SecureRoom,
+        pending: Pending,
+        job: SealJob,
+        epoch: bytes,
+        link: int,
     ) -> None:
-        room.sealing = False
-        secure = room.secure
-        if secure is None:
-            return
         frame = secure.finish(job, sealed[0])
-        current = link == self._link and pending.post_id in room.outbox and room.entered
+        current = link == self._link and room.secure is secure and pending.post_id in room.outbox and room.entered
         if current and epoch == secure.roster.epoch:
             pending.job, pending.posted = job, True
             self._send(wire.Post(room.name, epoch, [(pending.post_id, frame)]))
         else:
             # Nobody was given it: the next message says so.
             secure.void(job)
-            if link == self._link:
-                self._unanswered -= 1
-        self.post(room)
+            self._unposted(link)
+        self._done(room, secure)
 
-    def _failed(self, failure: Failure, room: Room, link: int) -> None:
+    def _failed(self, failure: Failure, room: Room, secure: SecureRoom, link: int) -> None:
         self._log.failure("sealing failed", failure)
-        room.sealing = False
+        self._unposted(link)
+        secure.rekey()
+        self._give_up(room, "it could not be sealed")
+        self._done(room, secure)
+
+    def _unposted(self, link: int) -> None:
         if link == self._link:
             self._unanswered -= 1
-        if room.secure is not None:
-            room.secure.rekey()
-        self._give_up(room, "it could not be sealed")
+
+    def _done(self, room: Room, secure: SecureRoom) -> None:
+        room.sealing = False
+        if room.rekeying:
+            room.rekeying = False
+            secure.rekey()
+        # Other rooms may have waited for what this one did not use of the window.
+        self._freed()
 
     def _give_up(self, room: Room, why: str) -> None:
         for pending in [each for each in room.outbox.values() if not each.posted]:

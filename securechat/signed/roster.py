@@ -265,11 +265,12 @@ class Roster:
     def _judge(self, entry: Entry) -> Member | None:
         """Check an entry against the log as it stands. Gives whom it brings in. Raises `RosterError`."""
         comer = _comer(entry)
+        if entry.number > len(self):
+            # Who its actor is may stand in what is missing.
+            raise RosterError(Fault.OUT_OF_ORDER)
         actor = self._present(entry.actor)
         if not is_known_actor(self, actor, entry) or not entry_is_signed(entry):
             raise RosterError(Fault.UNSIGNED)
-        if entry.number > len(self):
-            raise RosterError(Fault.OUT_OF_ORDER)
         if not is_next(entry, len(self), self._digests[-1]):
             raise RosterError(Fault.FORKED)
         if not has_right(self, actor, entry):

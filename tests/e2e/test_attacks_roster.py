@@ -183,8 +183,10 @@ class ChainTests(RosterCase):
         ahead = room(BOB)
         behind = Roster(ahead.packed[0])
         ahead.append(ahead.add(ALICE.person, CAROL.person.certificate, NOW))
-        self.assert_refused(Fault.OUT_OF_ORDER, behind, ahead.packed[2])
-        self.assertEqual([each.op for each in behind.follow(ahead.packed)], [Op.ADD, Op.ADD])
+        ahead.append(ahead.leave(CAROL.person, NOW))
+        for packed in ahead.packed[2:]:
+            self.assert_refused(Fault.OUT_OF_ORDER, behind, packed)
+        self.assertEqual([each.op for each in behind.follow(ahead.packed)], [Op.ADD, Op.ADD, Op.LEAVE])
         self.assertEqual(behind.epoch, ahead.epoch)
 
     def test_known(self) -> None:

@@ -28,11 +28,14 @@ def person(name: str, number: int = 0) -> Person:
     return new_person(name, NOW_MS + number)
 
 
-@cache
 def prekey(who: Person, now_ms: int = NOW_MS) -> bytes:
-    """A prekey that somebody made at some time."""
-    record = prekey_record(who, now_ms)
-    return record.packed
+    """The prekey that somebody made at some time: the same one each time."""
+    return _prekey(who, now_ms)
+
+
+@cache
+def _prekey(who: Person, now_ms: int) -> bytes:
+    return prekey_record(who, now_ms).packed
 
 
 def prekey_record(who: Person, now_ms: int) -> PrekeyRecord:
