@@ -25,28 +25,22 @@ from securechat.client.events import (
     NotSent,
     Sent,
 )
+from securechat.client.following import Following
 from securechat.client.hearing import Hearing, Opener
-from securechat.client.membership import Membership, key_id
+from securechat.client.membership import Membership
 from securechat.client.ordered import InOrder
+from securechat.client.people import People, Then, why_no_name
 from securechat.client.room import Pending, Room
 from securechat.client.saying import Saying, Sealer, other_of
 from securechat.e2e.body import BodyError, check_text
 from securechat.e2e.hpke import NoMlKemError
-from securechat.e2e.keystore import Secrets
+from securechat.e2e.keystore import MAX_ROOMS, Secrets
 from securechat.e2e.outcomes import KeyTaken
-from securechat.e2e.safety import ChangedKeyError, Standing, safety_number
-from securechat.signed.certificates import Certificate, read_certificate
-from securechat.signed.errors import NotAuthentic
+from securechat.signed.certificates import Certificate
+from securechat.signed.roster import Member
 from securechat.wire import messages as wire
 from securechat.wire.codes import REASONS, Code
 from securechat.wire.names import direct_pair, direct_room, is_room, name_refusal
-
-_STANDING = {
-    Standing.FIRST: "not met before",
-    Standing.PINNED: "the one that we remember, not verified",
-    Standing.VERIFIED: "verified",
-    Standing.CHANGED: "ANOTHER than before",
-}
 
 
 class Worker(Opener, Sealer, Protocol):
@@ -77,14 +71,14 @@ class Conversation:
         self._send = send
         self._random = random
         self._keep = keep
-        self._keep_now = keep_now
         in_order = InOrder(tell)
         self._tell = in_order.tell
         self._hearing = Hearing(self.name, worker, in_order, send, now_ms)
         self._saying = Saying(worker, send, self._tell, now_ms, keep, self._post_everywhere)
-        self._membership = Membership(secrets, send, self._tell, now_ms, keep, keep_now)
+        self._people = People(secrets, send, self._tell, keep_now)
+        self._following = Following(secrets, self._people, send, self._tell, keep, keep_now)
+        self._membership = Membership(secrets.person, self._people, send, self._tell, now_ms)
         self._rooms: dict[str, Room] = {}
-        self._lookups: dict[str, list[Callable[[Certificate | None, bool], None]]] = {}
         self._links = 0
         self._is_up = False
 
@@ -101,7 +95,7 @@ class Conversation:
             self._tell(NotSent(room, REASONS[Code.BAD_ROOM], text, label))
             return
         state = self._rooms.get(room)
-        if state is None and other_of(room, self.name) is None:
+        if (state is None and other_of(room, self.name) is None) or (state is not None and state.leaving):
             self._tell(NotSent(room, REASONS[Code.NOT_A_MEMBER], text, label))
             return
         if state is None:
@@ -145,14 +139,17 @@ class Conversation:
     def leave(self, room: str) -> None:
         """Leave a room for good; what was said in it and not acknowledged is given up."""
         state = self._rooms.get(room)
-        if state is None:
+        if state is None or state.leaving:
             self._tell(Error(REASONS[Code.NOT_A_MEMBER]))
             return
         state.stay = False
-        if self._is_up and state.whole and self._membership.is_member(state) and state.fault is None:
-            self._membership.leave(state)
-        else:
+        if state.fault is not None or not self._membership.is_member(state):
             self._left(state)
+            return
+        state.leaving = True
+        self._membership.leave(state)
+        if not self._is_up:
+            self._tell(Info([f"{room} will be left when there is a connection."]))
 
     def invite(self, room: str, name: str) -> None:
         """Bring somebody into a room."""
@@ -177,54 +174,21 @@ class Conversation:
 
     def safety(self, name: str) -> None:
         """Tell the safety number of us and somebody whom we have met."""
-        pin = self._secrets.pins.pin(name)
-        if pin is None:
-            self._tell(Error(f"you have not met {name}"))
-            return
-        number = safety_number(
-            self.name.encode(), self._secrets.person.identity.public, name.encode(), pin.identity
-        )
-        groups = [number[at : at + 5] for at in range(0, len(number), 5)]
-        self._tell(
-            Info(
-                [
-                    f"Compare with {name}, not over this chat:",
-                    " ".join(groups[:6]),
-                    " ".join(groups[6:]),
-                    f"If they are the same: /verify {name} yes",
-                ]
-            )
-        )
+        self._people.safety(name)
 
     def verify(self, name: str) -> None:
         """Mark somebody as verified: the safety numbers were compared."""
-        pin = self._secrets.pins.pin(name)
-        try:
-            if pin is None:
-                raise ChangedKeyError(f"you have not met {name}")
-            self._secrets.pins.verify(name, pin.identity)
-        except ChangedKeyError as wrong:
-            self._tell(Error(str(wrong)))
-            return
-        self._keep_now()
-        self._tell(Info([f"{name} is verified."]))
+        self._people.verify(name)
 
     def trust(self, name: str) -> None:
         """Accept the new key of somebody whose key changed."""
-        pin = self._secrets.pins.pin(name)
-        if pin is None or not pin.changed_to:
-            self._tell(Error(f"the key of {name} has not changed"))
-            return
-        self._secrets.pins.accept(name, pin.changed_to)
-        self._keep_now()
-        for room in self._rooms.values():
-            room.changed.discard(name)
-        self._tell(Info([f"The new key of {name} is accepted; it is not verified."]))
-        self._post_everywhere()
+        if self._people.trust(name):
+            self._post_everywhere()
 
     def whois(self, name: str) -> None:
         """Tell what is known of somebody."""
-        self._look_up(name, lambda certificate, online: self._told_who(name, certificate, online))
+        if self._can_ask(name):
+            self._people.whois(name)
 
     @property
     def rooms(self) -> list[str]:
@@ -245,18 +209,21 @@ class Conversation:
 
     def mark(self, room: str, name: str) -> str:
         """What is known of a member's key: verified, changed, or nothing special."""
-        state = self._rooms.get(room)
-        member = None if state is None or state.secure is None else state.secure.roster.named(name)
-        if member is None:
+        member = self._member(room, name)
+        if member is None or member.name == self.name:
             return ""
-        if self._secrets.pins.is_blocked(name, member.identity):
+        if self._people.is_blocked(member):
             return "changed"
-        return "verified" if self._secrets.pins.standing(name, member.identity) is Standing.VERIFIED else ""
+        return "verified" if self._people.is_verified(member) else ""
+
+    def _member(self, room: str, name: str) -> Member | None:
+        state = self._rooms.get(room)
+        return None if state is None or state.secure is None else state.secure.roster.named(name)
 
     @property
     def changed(self) -> list[str]:
         """Whose key is another than before, and nobody has decided which is right."""
-        return sorted({name for room in self._rooms.values() for name in room.changed})
+        return self._people.changed
 
     @property
     def opening(self) -> int:
@@ -272,9 +239,15 @@ class Conversation:
         """Put the sessions of others into the secrets, which are about to be stored; not while one is in use."""
         if self.opening:
             return
+        stored = self._secrets.rooms
         for room in self._rooms.values():
             if room.secure is not None and room.whole and room.fault is None:
-                self._secrets.rooms[room.secure.roster.room_id] = room.secure.packed
+                room_id = room.secure.roster.room_id
+                stored.pop(room_id, None)
+                stored[room_id] = room.secure.packed
+        # Rooms that were left stay for a while, as their messages must not come a second time.
+        while len(stored) > MAX_ROOMS:
+            del stored[next(iter(stored))]
 
     # What the link tells.
 
@@ -296,9 +269,10 @@ class Conversation:
         """The link is gone, and will be tried again in a while, or not."""
         if self._is_up:
             self._is_up = False
-            self._lookups.clear()
+            self._people.link_down()
             self._saying.link_down(list(self._rooms.values()))
             for room in self._rooms.values():
+                self._membership.link_down(room)
                 room.entered = room.asking = False
                 room.present.clear()
         self._tell(Link(False, relay, reason, retry_s))
@@ -306,7 +280,7 @@ class Conversation:
     def received(self, message: wire.FromRelay) -> None:
         """A message of the relay."""
         if isinstance(message, wire.Found):
-            self._found(message)
+            self._people.found(message)
         elif isinstance(message, wire.Prekeys):
             self._saying.prekeys(list(self._rooms.values()), message.items)
         elif isinstance(message, wire.Roster):
@@ -342,11 +316,16 @@ class Conversation:
             return
         room = self._rooms.setdefault(name, Room(name))
         room.stay, room.is_open = True, is_open
+        if room.leaving:
+            # Changed our mind; where the entry is on its way we join again after it.
+            room.leaving = False
+            if room.wishes and room.wishes[-1].entry is None:
+                room.wishes.pop()
         self._ask(room)
 
     def _ask(self, room: Room) -> None:
         if self._is_up:
-            self._membership.ask(room)
+            self._following.ask(room)
 
     def _roster(self, roster: wire.Roster) -> None:
         room = self._rooms.get(roster.room)
@@ -354,13 +333,15 @@ class Conversation:
             # Somebody has brought us in; if nobody has, the log says so.
             room = self._rooms[roster.room] = Room(roster.room, is_open=False)
         was_member = room.entered
-        self._membership.roster(room, roster)
+        self._membership.happened(room, self._following.roster(room, roster))
         if not room.whole or room.fault is not None:
             return
         if self._membership.is_member(room):
             self._membership.add_guests(room)
             self._retry(room)
-        elif was_member or (room.outbox and not room.stay and direct_pair(room.name) is None):
+            if room.entered:
+                self._membership.go_on(room)
+        elif was_member or room.leaving or (room.outbox and not room.stay and direct_pair(room.name) is None):
             self._left(room)
         elif room.stay:
             assert room.secure is not None
@@ -372,19 +353,24 @@ class Conversation:
             del self._rooms[room.name]
 
     def _present(self, room: Room, present: wire.Present) -> None:
-        room.present = set(present.names)
+        if room.secure is None or room.fault is not None or not self._membership.is_member(room):
+            return
+        # Who is a member is the log's to say; of those, the relay says who is here.
+        room.present = {each.name for each in room.secure.roster.members.values()}.intersection(present.names)
         again, room.entered = room.entered, True
         if not again:
+            self._hearing.ask_again(room)
             missed = room.numbers.entered(room.last_seq)
             self._tell(Entered(room.name, sorted(room.present)))
             if missed is not None:
                 self._tell(Missed(room.name, *missed))
         if self._away(room) is not None:
             self._not_here(room)
+        self._membership.go_on(room)
         self._saying.post(room)
 
     def _presence(self, room: Room, presence: wire.Presence) -> None:
-        if presence.here == (presence.name in room.present):
+        if presence.here == (presence.name in room.present) or self._member(room.name, presence.name) is None:
             return
         if presence.here:
             room.present.add(presence.name)
@@ -450,7 +436,8 @@ class Conversation:
 
     def _retry(self, room: Room) -> None:
         if room.secure is not None:
-            room.secure.retry_keys()
+            if any(isinstance(outcome, KeyTaken) for outcome in room.secure.retry_keys()):
+                self._keep()
             self._hearing.retry(room)
             self._saying.post(room)
 
@@ -481,10 +468,13 @@ class Conversation:
     def _not_carried_out(self, room: Room, code: Code) -> None:
         room.asking = False
         if code is Code.NO_SUCH_ROOM and (room.stay or room.outbox):
-            if self._membership.begin_anew(room):
+            if self._following.begin_anew(room):
                 self._found_room(room)
+        elif self._membership.declined(room, code):
+            # The log has gone on, or will have when the answer is here.
+            self._following.ask(room)
         elif code is Code.STALE_ENTRY:
-            self._membership.ask(room)
+            self._following.ask(room)
         elif room.entered:
             self._tell(Error(f"{room.name}: {REASONS[code]}"))
         else:
@@ -495,12 +485,15 @@ class Conversation:
         if other is None:
             self._membership.found(room)
         else:
-            self._look_up(other, lambda certificate, online: self._found_direct(room, certificate, online))
+            self._people.look_up(other, lambda certificate, online: self._found_direct(room, certificate, online))
 
     def _found_direct(self, room: Room, certificate: Certificate | None, online: bool) -> None:
         other = other_of(room.name, self.name)
         if certificate is None or not online:
             self._forget(room, f"{other} is not here")
+            return
+        if not self._people.meet(room.name, certificate):
+            self._forget(room, f"the key of {other} changed, and nobody has accepted the new one")
             return
         room.guests = [certificate]
         room.is_open = False
@@ -508,26 +501,16 @@ class Conversation:
 
     # People.
 
-    def _look_up(self, name: str, then: Callable[[Certificate | None, bool], None]) -> None:
-        if name_refusal(name) is not None:
-            self._tell(Error(REASONS[name_refusal(name) or Code.BAD_NAME]))
-        elif not self._is_up:
-            self._tell(Error("there is no link to the relay now"))
-        else:
-            self._lookups.setdefault(name, []).append(then)
-            self._send(wire.Lookup(name))
+    def _look_up(self, name: str, then: Then) -> None:
+        if self._can_ask(name):
+            self._people.look_up(name, then)
 
-    def _found(self, found: wire.Found) -> None:
-        certificate = None
-        try:
-            certificate = read_certificate(found.certificate) if found.certificate else None
-        except NotAuthentic:
-            self._tell(Error(f"the relay's word on {found.name} is not authentic"))
-        if certificate is not None and certificate.name != found.name:
-            certificate = None
-        waiting = self._lookups.get(found.name)
-        if waiting:
-            waiting.pop(0)(certificate, found.online)
+    def _can_ask(self, name: str) -> bool:
+        """Whether the relay can be asked for somebody now; if not, that is told."""
+        why = why_no_name(name) or (None if self._is_up else "there is no link to the relay now")
+        if why is not None:
+            self._tell(Error(why))
+        return why is None
 
     def _invited(self, room: str, name: str, certificate: Certificate | None) -> None:
         state = self._rooms.get(room)
@@ -537,14 +520,6 @@ class Conversation:
             self._tell(Error(f"nobody is called {name} here"))
         else:
             self._membership.add(state, certificate)
-
-    def _told_who(self, name: str, certificate: Certificate | None, online: bool) -> None:
-        if certificate is None:
-            self._tell(Info([f"Nobody is called {name} here."]))
-            return
-        standing = self._secrets.pins.standing(name, certificate.identity)
-        lines = [f"{name} is {'here' if online else 'away'}.", f"Key: {key_id(certificate.identity)}"]
-        self._tell(Info([*lines, f"This key is {_STANDING[standing]}."]))
 
     def _post_everywhere(self) -> None:
         """Part of the window may be free, on which every room has waited."""

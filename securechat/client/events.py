@@ -80,6 +80,8 @@ class KeyChanged(_Event, frozen=True, tag="key-changed"):
 
     room: str
     name: str
+    key: str
+    """The beginning of the SHA-256 of the new key."""
 
 
 class Fault(_Event, frozen=True, tag="fault"):

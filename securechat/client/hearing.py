@@ -46,11 +46,11 @@ class Hearing:
         self._events = tell
         self._send = send
         self._now_ms = now_ms
-        self._times: dict[tuple[str, int], int] = {}
 
     def delivered(self, delivery: Delivery, room: Room) -> None:
         """A run of messages came for a room."""
         run: list[Arrived] = []
+        arrived: dict[int, tuple[str, int]] = {}
         for seq, (sender, time, sealed) in enumerate(delivery.items, delivery.first_seq):
             if sender == self._name:
                 # Our own, in a run that we share with others: the acknowledgement has told of it.
@@ -61,16 +61,23 @@ class Hearing:
                 self._events.tell(Missed(delivery.room, *missing))
             if new:
                 run.append(Arrived(seq, sender, sealed))
-                self._times[room.name, seq] = time
+                arrived[seq] = sender, time
         if run and room.secure is not None and room.fault is None:
-            self._open(room, room.secure.receive(run, self._now_ms()), run)
+            room.arrived.update(arrived)
+            self._open(room, room.secure.receive(run, self._now_ms()))
 
     def retry(self, room: Room) -> None:
         """Something came that messages may have waited for."""
         if room.secure is not None and room.secure.held and room.fault is None:
-            self._open(room, room.secure.retry(self._now_ms()), [], late=True)
+            self._open(room, room.secure.retry(self._now_ms()), late=True)
 
-    def _open(self, room: Room, batch: Batch, run: list[Arrived], late: bool = False) -> None:
+    def ask_again(self, room: Room) -> None:
+        """A new link: whoever was asked for a key on the last one may not have heard it."""
+        if room.secure is not None:
+            for held in room.secure.awaited:
+                self._ask(room, held)
+
+    def _open(self, room: Room, batch: Batch, late: bool = False) -> None:
         slot = self._events.hold()
         jobs = batch.jobs
         self.opening += len(jobs)
@@ -96,16 +103,16 @@ class Hearing:
         slot.fill([events.Error(f"{room.name}: opening messages failed on this machine")])
 
     def _outcome(self, room: Room, outcome: Outcome, late: bool) -> list[Event]:
-        time = self._times.get((room.name, outcome.seq), 0)
+        sender, time = room.arrived.get(outcome.seq, ("", 0))
         if isinstance(outcome, Held):
             if outcome.ask:
                 self._ask(room, outcome)
             when = time_of(time)
             reason = f"it waits for {outcome.awaited}"
             return [] if late else [events.Held(room.name, outcome.sender, when, outcome.seq, reason)]
-        self._times.pop((room.name, outcome.seq), None)
+        room.arrived.pop(outcome.seq, None)
         if isinstance(outcome, Refused):
-            return [Unreadable(room.name, "", time_of(time), outcome.seq, str(outcome.refusal))]
+            return [Unreadable(room.name, sender, time_of(time), outcome.seq, str(outcome.refusal))]
         return self._message(room, outcome, time, late)
 
     def _message(self, room: Room, opened: Opened, time: int, late: bool) -> list[Event]:
@@ -113,7 +120,7 @@ class Hearing:
         name = opened.sender.name
         if opened.gap is not None:
             told.append(events.Gap(room.name, name, *opened.gap))
-        if room.is_new(opened.said.message_id):
+        if room.is_new(opened.sender.identity, opened.said.message_id):
             told.append(
                 events.Message(
                     room.name,

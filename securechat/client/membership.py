@@ -1,106 +1,44 @@
-"""Which rooms we are in: their logs followed, founded, joined and left, others added and removed (SC1 §3).
+"""What we change in a room: founding it, joining and leaving it, bringing others in and putting them out (SC1 §3).
 
-Every change is an entry that we sign and the relay puts in its place; it counts when the relay has shown it. An
-entry that lost a race is declined, and made anew for the log as it then is.
+Every change is an entry that we sign and the relay puts in its place; it counts when the relay has shown it.
+Changes of one room go one after the other. One that lost a race for its place is declined, and made anew for the
+log as it then is; one whose link was lost is made again where it is still missing.
 """
 
 from collections.abc import Callable
-from hashlib import sha256
 from typing import Final
 
-from securechat.client import events
-from securechat.client.events import Event
-from securechat.client.numbers import Numbers
-from securechat.client.room import Room
-from securechat.e2e.keystore import Secrets
-from securechat.e2e.room import SecureRoom
+from securechat.client.events import Error, Event
+from securechat.client.people import People
+from securechat.client.room import Room, Wish
+from securechat.e2e.identity import Person
 from securechat.signed.certificates import Certificate
-from securechat.signed.entries import Entry, Op, Policy
-from securechat.signed.errors import SignedError
-from securechat.signed.roster import Roster, RosterError, found
+from securechat.signed.entries import Entry, Policy
+from securechat.signed.roster import Fault, Roster, RosterError, found
 from securechat.wire import messages as wire
-from securechat.wire.names import direct_pair
+from securechat.wire.codes import REASONS, Code
 
-_CHANGES: Final = {Op.JOIN: True, Op.ADD: True, Op.REMOVE: False, Op.LEAVE: False}
+MOST_RACES: Final = 64
+"""So often a change may lose its place before its user is told: a relay must not keep us trying for ever."""
 
 
 class Membership:
-    """The logs of all rooms."""
+    """What is to change in all rooms."""
 
     def __init__(
         self,
-        secrets: Secrets,
+        person: Person,
+        people: People,
         send: Callable[[wire.FromClient], None],
         tell: Callable[[Event], None],
         now_ms: Callable[[], int],
-        changed: Callable[[], None],
-        met: Callable[[], None],
     ) -> None:
-        """Take our keys, what sends to the relay, where events go, and the clock.
-
-        `changed` hears of new secrets, `met` of keys that must be kept before anything is told of them.
-        """
-        self._secrets = secrets
-        self._person = secrets.person
+        """Take our keys, whom we know, what sends to the relay, where events go, and the clock."""
+        self._person = person
+        self._people = people
         self._send = send
         self._tell = tell
         self._now_ms = now_ms
-        self._changed = changed
-        self._met = met
-
-    @property
-    def name(self) -> str:
-        """Our name."""
-        return self._person.name
-
-    def ask(self, room: Room) -> None:
-        """Ask the relay for a room."""
-        if not room.asking:
-            room.asking = True
-            self._send(wire.Enter(room.name, room.known))
-
-    def roster(self, room: Room, roster: wire.Roster) -> None:
-        """Entries of a room's log came."""
-        room.total, room.last_seq = roster.total, roster.last_seq
-        if room.fault is not None or (self._is_another(room, roster) and not self._taken_anew(room, roster)):
-            return
-        pinned = self._secrets.pins.changes
-        try:
-            entries = self._followed(room, roster)
-        except SignedError as wrong:
-            room.fault = str(wrong)
-            self._tell(events.Fault(room.name, room.fault))
-            return
-        finally:
-            if self._secrets.pins.changes != pinned:
-                self._met()
-        for entry in entries:
-            self._told(room, entry)
-        self._look_for_changed_keys(room)
-        if room.whole:
-            room.asking = False
-            self._changed()
-
-    def begin_anew(self, room: Room) -> bool:
-        """The relay does not know a room any more: forget its log, unless only its members could have ended it.
-
-        A relay that has lost its memory is an accident; that it says so must not let strangers into a closed room.
-        """
-        secure = room.secure
-        if secure is None:
-            return True
-        if not secure.roster.policy.is_open and direct_pair(room.name) is None:
-            room.fault = "the relay has lost it, or shows another room in its place"
-            self._tell(events.Fault(room.name, room.fault))
-            return False
-        room.secure, room.entered, room.restored = None, False, False
-        room.keys.clear()
-        room.wanted.clear()
-        room.numbers = Numbers()
-        for pending in room.outbox.values():
-            pending.posted, pending.job = False, None
-        self._tell(events.Info([f"The relay has forgotten {room.name}; it begins anew."]))
-        return True
 
     def is_member(self, room: Room) -> bool:
         """Whether we are a member, as far as the log is known."""
@@ -112,125 +50,87 @@ class Membership:
         first = found(self._person, room.name, Policy(is_open=room.is_open), now_ms)
         self._send(wire.Append(room.name, first))
         log = Roster(first, room.name)
-        for certificate in self._guests(room):
+        for certificate in room.guests:
             entry = log.add(self._person, certificate, now_ms)
             log.append(entry)
             self._send(wire.Append(room.name, entry))
 
     def join(self, room: Room) -> None:
-        """Join an open room."""
-        self._append(room, lambda log: log.join(self._person, self._now_ms()))
+        """Join an open room. What is declined is tried again with the next look at the log."""
+        assert room.secure is not None
+        try:
+            entry = room.secure.roster.join(self._person, self._now_ms())
+        except RosterError as wrong:
+            self._tell(Error(f"{room.name}: {wrong.fault}"))
+        else:
+            self._send(wire.Append(room.name, entry))
 
     def leave(self, room: Room) -> None:
         """Leave a room."""
-        self._append(room, lambda log: log.leave(self._person, self._now_ms()))
+        identity = self._person.identity.public
+        self._wish(room, identity, lambda log: log.leave(self._person, self._now_ms()))
 
     def add(self, room: Room, certificate: Certificate) -> None:
-        """Bring somebody in, whose key is the one that we know."""
-        if not self._is_known_key(room, certificate):
-            return
-        self._append(room, lambda log: log.add(self._person, certificate, self._now_ms()))
-
-    def _is_known_key(self, room: Room, certificate: Certificate) -> bool:
-        """Whether a key is the one that we know under its name, from now on at the latest; if not, that is told."""
-        pins = self._secrets.pins
-        before = pins.changes
-        pins.meet(certificate.name, certificate.identity)
-        if pins.changes != before:
-            self._met()
-        if not pins.is_blocked(certificate.name, certificate.identity):
-            return True
-        room.changed.add(certificate.name)
-        self._tell(events.KeyChanged(room.name, certificate.name))
-        return False
+        """Bring somebody in, if their key is the one that we know."""
+        if self._people.meet(room.name, certificate):
+            identity = certificate.identity
+            self._wish(room, identity, lambda log: log.add(self._person, certificate, self._now_ms()))
 
     def add_guests(self, room: Room) -> None:
-        """Bring in those for whom the room is, where they are not in it."""
-        for certificate in self._guests(room):
-            self.add(room, certificate)
+        """Bring in those for whom the room is, where they are not in it and not on their way."""
+        assert room.secure is not None
+        awaited = [*room.secure.roster.members, *(wish.subject for wish in room.wishes)]
+        for certificate in room.guests:
+            if certificate.identity not in awaited:
+                self.add(room, certificate)
 
     def remove(self, room: Room, name: str) -> None:
         """Put somebody out."""
-        assert room.secure is not None
-        member = room.secure.roster.named(name)
+        member = None if room.secure is None else room.secure.roster.named(name)
         if member is None:
-            self._tell(events.Error(f"{name} is no member of {room.name}"))
+            self._tell(Error(f"{name} is no member of {room.name}"))
             return
-        self._append(room, lambda log: log.remove(self._person, member.identity, self._now_ms()))
+        self._wish(room, member.identity, lambda log: log.remove(self._person, member.identity, self._now_ms()))
 
-    def _append(self, room: Room, draft: Callable[[Roster], bytes]) -> None:
-        assert room.secure is not None
-        try:
-            entry = draft(room.secure.roster)
-        except RosterError as wrong:
-            self._tell(events.Error(f"{room.name}: {wrong.fault}"))
-            return
-        self._send(wire.Append(room.name, entry))
+    # From a wish to its entry.
 
-    def _guests(self, room: Room) -> list[Certificate]:
-        members = {} if room.secure is None else room.secure.roster.members
-        return [each for each in room.guests if each.identity not in members]
+    def go_on(self, room: Room) -> None:
+        """The log is whole, and we are a member: make the next change of those that are wished for."""
+        while room.wishes and room.wishes[0].entry is None and room.secure is not None:
+            wish = room.wishes[0]
+            try:
+                wish.entry = wish.draft(room.secure.roster)
+            except RosterError as wrong:
+                room.wishes.popleft()
+                # What was sent before may have been carried out all the same, or by somebody else.
+                if wish.tries == 0 or wrong.fault is not Fault.POINTLESS:
+                    self._tell(Error(f"{room.name}: {wrong.fault}"))
+            else:
+                wish.tries += 1
+                self._send(wire.Append(room.name, wish.entry))
 
-    def _is_another(self, room: Room, roster: wire.Roster) -> bool:
-        """Whether the relay shows the log of another room under this name than the one that we know."""
-        if room.secure is None:
+    def happened(self, room: Room, entries: list[Entry]) -> None:
+        """New entries were shown; ours may be among them."""
+        if room.wishes and any(entry.packed == room.wishes[0].entry for entry in entries):
+            room.wishes.popleft()
+
+    def declined(self, room: Room, code: Code) -> bool:
+        """An entry may have been declined; gives whether it was one that was wished for here."""
+        if not room.wishes or room.wishes[0].entry is None:
             return False
-        log = room.secure.roster
-        first = roster.entries[0] if roster.entries and not roster.first else None
-        return roster.total < len(log) or (first is not None and first != log.packed[0])
-
-    def _taken_anew(self, room: Room, roster: wire.Roster) -> bool:
-        """Begin with the log that the relay shows now; False where it is not taken, or not all of it is here."""
-        if not self.begin_anew(room):
-            return False
-        if roster.first or not roster.entries:
-            room.asking = False
-            self.ask(room)
-            return False
+        wish = room.wishes[0]
+        wish.entry = None
+        if code is not Code.STALE_ENTRY or wish.tries >= MOST_RACES:
+            room.wishes.popleft()
+            self._tell(Error(f"{room.name}: {REASONS[code]}"))
         return True
 
-    def _followed(self, room: Room, roster: wire.Roster) -> list[Entry]:
-        entries = list(roster.entries)
-        if room.secure is None:
-            if roster.first or not entries:
-                return []
-            log = Roster(entries.pop(0), room.name)
-            room.secure = SecureRoom(self._person, self._secrets.ring, log, self._secrets.pins)
-            for epoch, key in room.keys:
-                room.secure.take_session_key(epoch, key)
-            room.keys.clear()
-        new = room.secure.follow(entries)
-        stored = self._secrets.rooms.get(room.secure.roster.room_id)
-        if stored is not None and room.whole and not room.restored:
-            room.restored = True
-            room.secure.restore(stored)
-        return new if room.entered else []
+    def link_down(self, room: Room) -> None:
+        """What was sent is uncertain."""
+        for wish in room.wishes:
+            wish.entry = None
 
-    def _told(self, room: Room, entry: Entry) -> None:
-        here = _CHANGES.get(entry.op)
-        if here is None or room.secure is None:
-            return
-        roster = room.secure.roster
-        subject = roster.members.get(entry.subject)
-        if here and subject is not None and subject.name != self.name:
-            self._tell(events.Joined(room.name, subject.name))
-        elif not here:
-            name = room.names.get(entry.subject)
-            if name is not None and entry.subject != self._person.identity.public:
-                room.present.discard(name)
-                self._tell(events.Left(room.name, name))
-
-    def _look_for_changed_keys(self, room: Room) -> None:
-        if room.secure is None:
-            return
-        room.names.update({each.identity: each.name for each in room.secure.roster.members.values()})
-        for member in room.secure.withheld:
-            if member.name not in room.changed:
-                room.changed.add(member.name)
-                self._tell(events.KeyChanged(room.name, member.name))
-
-
-def key_id(identity: bytes) -> str:
-    """How a key is shown: the beginning of its SHA-256, in groups."""
-    digits = sha256(identity).hexdigest()[:32]
-    return " ".join(digits[at : at + 4] for at in range(0, 32, 4))
+    def _wish(self, room: Room, subject: bytes, draft: Callable[[Roster], bytes]) -> None:
+        room.wishes.append(Wish(subject, draft))
+        if room.entered and room.whole:
+            self.go_on(room)

@@ -1,6 +1,7 @@
 """What a client knows of one room: its log and keys, who is there, and what it said that was not taken."""
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -8,6 +9,7 @@ from securechat.client.numbers import Numbers
 from securechat.e2e.room import SecureRoom
 from securechat.e2e.sender import SealJob
 from securechat.signed.certificates import Certificate
+from securechat.signed.roster import Roster
 
 SHOWN_IDS: Final = 4_096
 """Messages of a room that are remembered as shown, so that one that was sealed again is not shown again."""
@@ -23,6 +25,19 @@ class Pending:
     job: SealJob | None = None
     """How it was sealed the last time."""
     posted: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Wish:
+    """A change of a room that is wished for and not made yet."""
+
+    subject: bytes
+    """Whom it is about, by identity."""
+    draft: Callable[[Roster], bytes]
+    """Makes its entry for the log as it stands. Raises `RosterError`."""
+    entry: bytes | None = None
+    """The entry that is on its way."""
+    tries: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -43,7 +58,12 @@ class Room:
     entered: bool = False
     """Whether the relay has told us everything on this link, and we are a member."""
     asking: bool = False
-    appending: bool = False
+    from_start: bool = False
+    """Whether the log is asked for from its beginning, as it seems to be another one than ours."""
+    leaving: bool = False
+    """Whether we want out, and the relay has not shown it yet."""
+    wishes: deque[Wish] = field(default_factory=deque)
+    """Changes that are to be made, one after the other."""
     sealing: bool = False
     rekeying: bool = False
     """Whether a new session begins once what is being sealed is done."""
@@ -64,25 +84,23 @@ class Room:
     """Whether the sessions of the last run were taken up."""
     numbers: Numbers = field(default_factory=Numbers)
     outbox: dict[bytes, Pending] = field(default_factory=dict)
-    shown: "OrderedDict[bytes, None]" = field(default_factory=OrderedDict)
-    changed: set[str] = field(default_factory=set)
-    """Members whose key is another than before, and of whom that was told."""
+    arrived: dict[int, tuple[str, int]] = field(default_factory=dict)
+    """Of messages that are not told yet: whom the relay says they are from, and when they came there."""
+    shown: "OrderedDict[tuple[bytes, bytes], None]" = field(default_factory=OrderedDict)
 
     @property
     def whole(self) -> bool:
         """Whether all of the log is known."""
         return self.secure is not None and len(self.secure.roster) >= self.total
 
-    @property
-    def known(self) -> int:
-        """How many entries of the log are known."""
-        return 0 if self.secure is None else len(self.secure.roster)
+    def is_new(self, sender: bytes, message_id: bytes) -> bool:
+        """Note a message as shown; False where its sender (an identity key) has said it before.
 
-    def is_new(self, message_id: bytes) -> bool:
-        """Note a message as shown; False where it was already."""
-        if message_id in self.shown:
+        Senders choose the ids, and the relay sees them: by the id alone one could keep another's message away.
+        """
+        if (sender, message_id) in self.shown:
             return False
-        self.shown[message_id] = None
+        self.shown[sender, message_id] = None
         if len(self.shown) > SHOWN_IDS:
             self.shown.popitem(last=False)
         return True

@@ -18,6 +18,7 @@ from securechat.client.events import (
     NotEntered,
     NotSent,
 )
+from securechat.client.people import key_id
 from securechat.relay.limits import RelayLimits
 from securechat.wire import messages as wire
 from securechat.wire.codes import REASONS, Code
@@ -293,7 +294,7 @@ class PeopleTests(TownCase):
     def test_changed_key(self) -> None:
         """Somebody whose key is another than before is told, marked, and handed nothing until that is accepted."""
         alice, other = self.changed_bob()
-        self.assertEqual([KeyChanged(LOBBY, "bob")], alice.told(KeyChanged))
+        self.assertEqual([KeyChanged(LOBBY, "bob", key_id(other.keys.identity.public))], alice.told(KeyChanged))
         self.assertEqual((["bob"], "changed"), (alice.conversation.changed, alice.conversation.mark(LOBBY, "bob")))
         alice.conversation.say(LOBBY, "is that you?")
         self.place.settle()
