@@ -285,12 +285,18 @@ class Conversation:
             self._saying.prekeys(list(self._rooms.values()), message.items)
         elif isinstance(message, wire.Roster):
             self._roster(message)
+        elif isinstance(message, wire.Ack | wire.Declined):
+            # Counted also for a room that was left meanwhile: the window is that of all rooms.
+            self._saying.answered(len(message.items if isinstance(message, wire.Ack) else message.ids))
+            self._in_room(message)
+            self._post_everywhere()
         else:
-            room = self._rooms.get(getattr(message, "room", ""))
-            if room is not None:
-                self._in_room(room, message)
+            self._in_room(message)
 
-    def _in_room(self, room: Room, message: wire.FromRelay) -> None:
+    def _in_room(self, message: wire.FromRelay) -> None:
+        room = self._rooms.get(getattr(message, "room", ""))
+        if room is None:
+            return
         if isinstance(message, wire.Delivery):
             self._hearing.delivered(message, room)
         elif isinstance(message, wire.Ack):
@@ -444,16 +450,13 @@ class Conversation:
     # Answers.
 
     def _acknowledged(self, room: Room, ack: wire.Ack) -> None:
-        self._saying.answered(len(ack.items))
         for post_id, seq in ack.items:
             pending = room.outbox.pop(post_id, None)
             room.numbers.own(seq)
             if pending is not None:
                 self._tell(Sent(room.name, seq, pending.text, pending.label))
-        self._post_everywhere()
 
     def _declined(self, room: Room, declined: wire.Declined) -> None:
-        self._saying.answered(len(declined.ids))
         code = declined.code
         if not declined.ids:
             self._not_carried_out(room, code)
@@ -463,7 +466,6 @@ class Conversation:
                 if pending is not None:
                     self._tell(NotSent(room.name, REASONS[code], pending.text, pending.label))
         # A stale epoch needs no answer: its new key comes, or has come, and posts them again.
-        self._post_everywhere()
 
     def _not_carried_out(self, room: Room, code: Code) -> None:
         room.asking = False

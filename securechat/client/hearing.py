@@ -1,6 +1,6 @@
 """From a `Delivery` to what was said: checked and opened as one batch off the reactor's thread (SC1 §7, §8)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final, Protocol
 
 from twisted.internet.defer import Deferred
@@ -12,7 +12,7 @@ from securechat.client.events import Event, Missed, Unreadable, time_of
 from securechat.client.ordered import InOrder, Slot
 from securechat.client.room import Room
 from securechat.e2e.inbox import Batch
-from securechat.e2e.outcomes import Arrived, Awaited, Held, Opened, Outcome, Refused
+from securechat.e2e.outcomes import Arrived, Awaited, Held, Opened, Outcome, Refusal, Refused
 from securechat.e2e.safety import Standing
 from securechat.wire.messages import Ask, Delivery
 
@@ -51,6 +51,7 @@ class Hearing:
         """A run of messages came for a room."""
         run: list[Arrived] = []
         arrived: dict[int, tuple[str, int]] = {}
+        repeated: set[int] = set()
         for seq, (sender, time, sealed) in enumerate(delivery.items, delivery.first_seq):
             if sender == self._name:
                 # Our own, in a run that we share with others: the acknowledgement has told of it.
@@ -59,12 +60,14 @@ class Hearing:
             new, missing = room.numbers.came(seq)
             if missing is not None:
                 self._events.tell(Missed(delivery.room, *missing))
-            if new:
-                run.append(Arrived(seq, sender, sealed))
-                arrived[seq] = sender, time
+            if not new:
+                # By its number it came before. That is the relay's word, and the sender's session knows better.
+                repeated.add(seq)
+            run.append(Arrived(seq, sender, sealed))
+            arrived[seq] = sender, time
         if run and room.secure is not None and room.fault is None:
             room.arrived.update(arrived)
-            self._open(room, room.secure.receive(run, self._now_ms()))
+            self._open(room, room.secure.receive(run, self._now_ms()), repeated=repeated)
 
     def retry(self, room: Room) -> None:
         """Something came that messages may have waited for."""
@@ -77,23 +80,36 @@ class Hearing:
             for held in room.secure.awaited:
                 self._ask(room, held)
 
-    def _open(self, room: Room, batch: Batch, late: bool = False) -> None:
+    def _open(
+        self, room: Room, batch: Batch, *, late: bool = False, repeated: Collection[int] = frozenset()
+    ) -> None:
         slot = self._events.hold()
         jobs = batch.jobs
         self.opening += len(jobs)
         opening = self._worker.open_many(jobs)
         opening.addCallbacks(
-            self._opened, self._failed, (room, batch, slot, len(jobs), late), {}, (room, batch, slot, len(jobs))
+            self._opened,
+            self._failed,
+            (room, batch, slot, len(jobs), late, repeated),
+            {},
+            (room, batch, slot, len(jobs)),
         )
         opening.addErrback(lambda failure: self._log.failure("telling what was heard failed", failure))
 
     def _opened(
-        self, texts: list[bytes | None], room: Room, batch: Batch, slot: Slot, count: int, late: bool
+        self,
+        texts: list[bytes | None],
+        room: Room,
+        batch: Batch,
+        slot: Slot,
+        count: int,
+        late: bool,
+        repeated: Collection[int],
     ) -> None:
         self.opening -= count
         told: list[Event] = []
         for outcome in batch.finish(texts):
-            told += self._outcome(room, outcome, late)
+            told += self._outcome(room, outcome, late, outcome.seq in repeated)
         slot.fill(told)
 
     def _failed(self, failure: Failure, room: Room, batch: Batch, slot: Slot, count: int) -> None:
@@ -102,7 +118,7 @@ class Hearing:
         batch.finish([None] * count)
         slot.fill([events.Error(f"{room.name}: opening messages failed on this machine")])
 
-    def _outcome(self, room: Room, outcome: Outcome, late: bool) -> list[Event]:
+    def _outcome(self, room: Room, outcome: Outcome, late: bool, repeated: bool) -> list[Event]:
         sender, time = room.arrived.get(outcome.seq, ("", 0))
         if isinstance(outcome, Held):
             if outcome.ask:
@@ -112,6 +128,8 @@ class Hearing:
             return [] if late else [events.Held(room.name, outcome.sender, when, outcome.seq, reason)]
         room.arrived.pop(outcome.seq, None)
         if isinstance(outcome, Refused):
+            if repeated and outcome.refusal is Refusal.REPLAYED:
+                return []
             return [Unreadable(room.name, sender, time_of(time), outcome.seq, str(outcome.refusal))]
         return self._message(room, outcome, time, late)
 

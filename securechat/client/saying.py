@@ -142,7 +142,8 @@ class Saying:
             self._want(room, [device])
 
     def _may_say(self, room: Room) -> bool:
-        return bool(self._link) and room.entered and room.whole and not room.sealing and room.fault is None
+        is_in = room.entered and room.whole and not room.leaving and room.fault is None
+        return bool(self._link) and is_in and not room.sealing
 
     def _hand(self, room: Room, secure: SecureRoom) -> bool:
         """Ask for the prekeys of those who lack our key. True while there are any."""

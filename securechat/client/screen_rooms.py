@@ -48,6 +48,8 @@ class Room:
     """The day of its last line."""
     log: Log = field(default_factory=Log)
     unread: int = 0
+    held: dict[int, Line] = field(default_factory=dict)
+    """The lines of messages that cannot be opened yet, by number: where they are filled in."""
 
     @property
     def title(self) -> str:
@@ -90,14 +92,15 @@ class Rooms:
         """Something happened in the conversation."""
         match event:
             case events.Message():
-                self._heard(self.room(event.room), event.sender, event.time, self._message(event))
+                self._heard(self.room(event.room), event.seq, event.time, self._message(event))
             case events.Unreadable():
                 whose = f"of {safe_name(event.sender)} " if event.sender else ""
                 why = f"!! a message {whose}cannot be read: {_reason(event.reason)}"
-                self._heard(self.room(event.room), event.sender, event.time, [("error", why)])
+                self._heard(self.room(event.room), event.seq, event.time, [("error", why)])
             case events.Held():
                 why = f"-- a message of {safe_name(event.sender)} is here: {_reason(event.reason)}"
-                self._add(self.room(event.room), [("dim", why)], self._local(event.time))
+                room = self.room(event.room)
+                room.held[event.seq] = self._add(room, [("dim", why)], self._local(event.time))
             case events.Gap():
                 count = event.last - event.first + 1
                 what = "a message" if count == 1 else f"{count} messages"
@@ -161,8 +164,12 @@ class Rooms:
         )
         self._add(self.room(event.room), [("error", text)], self._now())
 
-    def _heard(self, room: Room, sender: str, time: datetime, spans: list[Span]) -> None:
-        self._add(room, spans, self._local(time), news=True)
+    def _heard(self, room: Room, seq: int, time: datetime, spans: list[Span]) -> None:
+        """A message was opened, or never will be: at its place where it has one, else at the end."""
+        when = self._local(time)
+        held = room.held.pop(seq, None)
+        if held is None or not room.log.replace(held, [("time", f"{when:%H:%M} "), *spans]):
+            self._add(room, spans, when, news=True)
         if room is self.shown:
             return
         room.unread += 1
@@ -244,11 +251,13 @@ class Rooms:
             room = self._rooms[name] = Room(name, other, self._now().date())
         return room
 
-    def _add(self, room: Room, spans: list[Span], when: datetime, *, news: bool = False) -> None:
+    def _add(self, room: Room, spans: list[Span], when: datetime, *, news: bool = False) -> Line:
         if when.date() != room.day:
             room.day = when.date()
             room.log.add(Line([("dim", f"──── {room.day.isoformat()} ────")]))
-        room.log.add(Line([("time", f"{when:%H:%M} "), *spans]), news=news)
+        line = Line([("time", f"{when:%H:%M} "), *spans])
+        room.log.add(line, news=news)
+        return line
 
     def remark(self, text: str, room: Room | None = None) -> None:
         """A safe line of ours, where the room is that it is about, or where the user looks."""
