@@ -14,7 +14,7 @@ from securechat.client.events import Event
 from securechat.client.numbers import Numbers
 from securechat.client.people import People
 from securechat.client.room import Room
-from securechat.e2e.keystore import Secrets
+from securechat.e2e.keystore import MAX_ROOMS, Secrets
 from securechat.e2e.room import SecureRoom
 from securechat.signed.entries import Entry, Op
 from securechat.signed.errors import SignedError
@@ -76,6 +76,21 @@ class Following:
             self._keep()
         return new
 
+    def remember(self, room: Room) -> None:
+        """Put what is to be stored of a room into the secrets: as long as we are in it, and when we leave it.
+
+        Rooms that were left stay until a thousand others have come: their messages must not come a second time to
+        who enters them again.
+        """
+        if room.secure is None or not room.whole or room.fault is not None:
+            return
+        stored = self._secrets.rooms
+        room_id = room.secure.roster.room_id
+        stored.pop(room_id, None)
+        stored[room_id] = room.secure.packed
+        while len(stored) > MAX_ROOMS:
+            del stored[next(iter(stored))]
+
     def fault(self, room: Room, reason: str) -> None:
         """What the relay shows of a room does not hold: nothing is said or taken there any more."""
         room.fault = reason
@@ -88,6 +103,7 @@ class Following:
         if not room.secure.roster.policy.is_open and direct_pair(room.name) is None:
             self.fault(room, "the relay has lost it, or shows another room in its place")
             return False
+        self.remember(room)
         room.secure, room.entered, room.restored, room.from_start = None, False, False, False
         room.keys.clear()
         room.wanted.clear()
