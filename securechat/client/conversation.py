@@ -393,6 +393,7 @@ class Conversation:
             self._tell(NotSent(room.name, why, pending.text, pending.label))
 
     def _left(self, room: Room) -> None:
+        self._following.let_go(room.name)
         self._forget(room, "you left the room before it was sent")
         self._tell(Left(room.name, self.name))
 
@@ -463,9 +464,13 @@ class Conversation:
 
     def _not_carried_out(self, room: Room, code: Code) -> None:
         room.asking = False
-        if code is Code.NO_SUCH_ROOM and (room.stay or room.outbox):
-            if self._following.begin_anew(room):
+        if code is Code.NO_SUCH_ROOM:
+            if not self._following.begin_anew(room):
+                return
+            if room.stay or room.outbox:
                 self._found_room(room)
+            else:
+                self._refused(room, code)
         elif self._membership.declined(room, code):
             # The log has gone on, or will have when the answer is here.
             self._following.ask(room)

@@ -104,6 +104,35 @@ class RestartTests(HostileCase):
             self.assertEqual(self.bob.heard(), [])
         self.honest(self.bob)
 
+    def test_another_room_in_its_place(self) -> None:
+        """A closed room that another one stands in for after a start is a fault; who leaves it may enter that."""
+        self.alice.conversation.found_closed("#den")
+        self.town_.settle()
+        self.alice.conversation.invite("#den", "bob")
+        self.town_.settle()
+        self.alice.lose()
+        self.bob.conversation.pack()
+        self.bob.lose()
+        self.town_.start_relay()
+        (mallory,) = self.town_.come("mallory")
+        self.bob.connect()
+        mallory.conversation.found_closed("#den")
+        self.town_.settle()
+        self.bob.lose()
+        mallory.conversation.invite("#den", "bob")
+        self.town_.settle()
+        self.restart(self.bob)
+        self.assertEqual([event.room for event in self.bob.told(Fault)], ["#den"])
+        self.says(self.bob, "secret", room="#den")
+        self.assertEqual(self.bob.said(wire.Post), [])
+        self.bob.conversation.leave("#den")
+        self.restart(self.bob)
+        self.bob.conversation.enter("#den")
+        self.town_.settle()
+        self.assertEqual(self.bob.told(Fault), [])
+        self.says(self.bob, "hello stranger", room="#den")
+        self.assertEqual(mallory.heard("#den"), [("bob", "hello stranger")])
+
     def test_verified_is_remembered(self) -> None:
         """Whom we have compared with stays verified, and whose key changed stays blocked, over a start."""
         self.bob.conversation.safety("alice")
