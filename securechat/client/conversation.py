@@ -6,24 +6,16 @@ Events come out in the order of what caused them, also where a message must be o
 """
 
 from collections.abc import Callable
-from hashlib import sha256
 from os import urandom
 from typing import Protocol
 
-from securechat.client import events
 from securechat.client.events import (
-    Entered,
     Error,
     Event,
     Info,
-    Keyed,
-    Left,
     Link,
-    Missed,
     Motd,
-    NotEntered,
     NotSent,
-    Sent,
 )
 from securechat.client.following import Following
 from securechat.client.hearing import Hearing, Opener
@@ -31,13 +23,11 @@ from securechat.client.membership import Membership
 from securechat.client.ordered import InOrder
 from securechat.client.people import People, Then, why_no_name
 from securechat.client.room import Pending, Room
+from securechat.client.rooms import Parts, Rooms
 from securechat.client.saying import Saying, Sealer, other_of
 from securechat.e2e.body import BodyError, check_text
-from securechat.e2e.hpke import NoMlKemError
 from securechat.e2e.keystore import Secrets
-from securechat.e2e.outcomes import KeyTaken
 from securechat.signed.certificates import Certificate
-from securechat.signed.roster import Member
 from securechat.wire import messages as wire
 from securechat.wire.codes import REASONS, Code
 from securechat.wire.names import direct_pair, direct_room, is_room, name_refusal
@@ -67,20 +57,17 @@ class Conversation:
         it before anything else is told or sent: see `keeping`.
         """
         self.name = secrets.person.name
-        self._secrets = secrets
-        self._send = send
         self._random = random
-        self._keep = keep
         in_order = InOrder(tell)
         self._tell = in_order.tell
         self._hearing = Hearing(self.name, worker, in_order, send, now_ms)
-        self._saying = Saying(worker, send, self._tell, now_ms, keep, self._post_everywhere)
+        self._saying = Saying(worker, send, self._tell, now_ms, keep, lambda: self._rooms.post_everywhere())
         self._people = People(secrets, send, self._tell, keep_now)
         self._following = Following(secrets, self._people, send, self._tell, keep, keep_now)
         self._membership = Membership(secrets.person, self._people, send, self._tell, now_ms)
-        self._rooms: dict[str, Room] = {}
+        parts = Parts(self._people, self._following, self._membership, self._saying, self._hearing)
+        self._rooms = Rooms(self.name, parts, self._tell, keep)
         self._links = 0
-        self._is_up = False
 
     # Commands. Each answers by events; what is impossible at once is an `Error` or a `NotSent`.
 
@@ -94,21 +81,21 @@ class Conversation:
         if not is_room(room):
             self._tell(NotSent(room, REASONS[Code.BAD_ROOM], text, label))
             return
-        state = self._rooms.get(room)
+        state = self._rooms.by_name.get(room)
         if (state is None and other_of(room, self.name) is None) or (state is not None and state.leaving):
             self._tell(NotSent(room, REASONS[Code.NOT_A_MEMBER], text, label))
             return
         if state is None:
-            state = self._rooms[room] = Room(room, is_open=False)
+            state = self._rooms.by_name[room] = Room(room, is_open=False)
         if state.fault is not None:
             self._tell(NotSent(room, state.fault, text, label))
             return
         pending = Pending(self._random(16), text, label)
         state.outbox[pending.post_id] = pending
         if not state.entered:
-            self._ask(state)
-        elif self._away(state) is not None:
-            self._not_here(state)
+            self._rooms.ask(state)
+        elif self._rooms.away(state) is not None:
+            self._rooms.not_here(state)
         self._saying.post(state)
 
     def direct(self, name: str, text: str, label: str | None = None) -> None:
@@ -130,25 +117,25 @@ class Conversation:
 
     def enter(self, room: str) -> None:
         """Enter a room, now and on every new link: found it where there is none, join it where it is open."""
-        self._enter(room, is_open=direct_pair(room) is None)
+        self._rooms.enter(room, is_open=direct_pair(room) is None)
 
     def found_closed(self, room: str) -> None:
         """Found a room that only those enter whom we add."""
-        self._enter(room, is_open=False)
+        self._rooms.enter(room, is_open=False)
 
     def leave(self, room: str) -> None:
         """Leave a room for good; what was said in it and not acknowledged is given up."""
-        state = self._rooms.get(room)
+        state = self._rooms.by_name.get(room)
         if state is None or state.leaving:
             self._tell(Error(REASONS[Code.NOT_A_MEMBER]))
             return
         state.stay = False
         if state.fault is not None or not self._membership.is_member(state):
-            self._left(state)
+            self._rooms.left(state)
             return
         state.leaving = True
         self._membership.leave(state)
-        if not self._is_up:
+        if not self._rooms.is_up:
             self._tell(Info([f"{room} will be left when there is a connection."]))
 
     def invite(self, room: str, name: str) -> None:
@@ -157,7 +144,7 @@ class Conversation:
 
     def remove(self, room: str, name: str) -> None:
         """Put somebody out of a room."""
-        state = self._rooms.get(room)
+        state = self._rooms.by_name.get(room)
         if state is None or not state.entered:
             self._tell(Error(REASONS[Code.NOT_A_MEMBER]))
         else:
@@ -165,7 +152,7 @@ class Conversation:
 
     def rekey(self, room: str) -> None:
         """Begin a new session with the next message."""
-        state = self._rooms.get(room)
+        state = self._rooms.by_name.get(room)
         if state is None or state.secure is None:
             self._tell(Error(REASONS[Code.NOT_A_MEMBER]))
         else:
@@ -183,7 +170,7 @@ class Conversation:
     def trust(self, name: str) -> None:
         """Accept the new key of somebody whose key changed."""
         if self._people.trust(name):
-            self._post_everywhere()
+            self._rooms.post_everywhere()
 
     def whois(self, name: str) -> None:
         """Tell what is known of somebody."""
@@ -193,32 +180,28 @@ class Conversation:
     @property
     def rooms(self) -> list[str]:
         """The rooms that we are in, in the order in which we came to them."""
-        return [room.name for room in self._rooms.values() if room.entered]
+        return [room.name for room in self._rooms.by_name.values() if room.entered]
 
     def members(self, room: str) -> list[str]:
         """Who is a member of a room that we are in; empty for any other."""
-        state = self._rooms.get(room)
+        state = self._rooms.by_name.get(room)
         if state is None or state.secure is None or not state.entered:
             return []
         return [each.name for each in state.secure.roster.members.values()]
 
     def present(self, room: str) -> list[str]:
         """Which members of a room that we are in are there now."""
-        state = self._rooms.get(room)
+        state = self._rooms.by_name.get(room)
         return sorted(state.present) if state is not None and state.entered else []
 
     def mark(self, room: str, name: str) -> str:
         """What is known of a member's key: verified, changed, or nothing special."""
-        member = self._member(room, name)
+        member = self._rooms.member(room, name)
         if member is None or member.name == self.name:
             return ""
         if self._people.is_blocked(member):
             return "changed"
         return "verified" if self._people.is_verified(member) else ""
-
-    def _member(self, room: str, name: str) -> Member | None:
-        state = self._rooms.get(room)
-        return None if state is None or state.secure is None else state.secure.roster.named(name)
 
     @property
     def changed(self) -> list[str]:
@@ -233,12 +216,12 @@ class Conversation:
     @property
     def unacknowledged(self) -> int:
         """How many messages the relay has not acknowledged."""
-        return sum(len(room.outbox) for room in self._rooms.values())
+        return sum(len(room.outbox) for room in self._rooms.by_name.values())
 
     def pack(self) -> None:
         """Put the sessions of others into the secrets, which are about to be stored; not while one is in use."""
         if not self.opening:
-            for room in self._rooms.values():
+            for room in self._rooms.by_name.values():
                 self._following.remember(room)
 
     # What the link tells.
@@ -246,259 +229,21 @@ class Conversation:
     def link_up(self, welcome: wire.Welcome, relay: str, motd: str) -> None:
         """We are logged in: enter again where we are members, and say again what was not acknowledged."""
         self._links += 1
-        self._is_up = True
         self._saying.link_up(self._links, welcome.limits.window)
         self._tell(Link(True, relay))
         if motd:
             self._tell(Motd(motd))
-        for name in welcome.rooms:
-            if is_room(name):
-                self._rooms.setdefault(name, Room(name, stay=True, is_open=False))
-        for room in self._rooms.values():
-            self._ask(room)
+        self._rooms.link_up(welcome.rooms)
 
     def link_down(self, relay: str, reason: str, retry_s: float | None) -> None:
         """The link is gone, and will be tried again in a while, or not."""
-        if self._is_up:
-            self._is_up = False
-            self._people.link_down()
-            self._saying.link_down(list(self._rooms.values()))
-            for room in self._rooms.values():
-                self._membership.link_down(room)
-                room.entered = room.asking = False
-                room.present.clear()
+        if self._rooms.is_up:
+            self._rooms.link_down()
         self._tell(Link(False, relay, reason, retry_s))
 
     def received(self, message: wire.FromRelay) -> None:
         """A message of the relay."""
-        if isinstance(message, wire.Found):
-            self._people.found(message)
-        elif isinstance(message, wire.Prekeys):
-            self._saying.prekeys(list(self._rooms.values()), message.items)
-        elif isinstance(message, wire.Roster):
-            self._roster(message)
-        elif isinstance(message, wire.Ack | wire.Declined):
-            # Counted also for a room that was left meanwhile: the window is that of all rooms.
-            self._saying.answered(len(message.items if isinstance(message, wire.Ack) else message.ids))
-            self._in_room(message)
-            self._post_everywhere()
-        else:
-            self._in_room(message)
-
-    def _in_room(self, message: wire.FromRelay) -> None:
-        room = self._rooms.get(getattr(message, "room", ""))
-        if room is None:
-            return
-        if isinstance(message, wire.Delivery):
-            self._hearing.delivered(message, room)
-        elif isinstance(message, wire.Ack):
-            self._acknowledged(room, message)
-        elif isinstance(message, wire.SessionKey):
-            self._keyed(room, message)
-        elif isinstance(message, wire.SealedKey):
-            self._sealed_keys(room, message)
-        elif isinstance(message, wire.Asked):
-            self._saying.asked(room, message.device)
-        elif isinstance(message, wire.Present):
-            self._present(room, message)
-        elif isinstance(message, wire.Presence):
-            self._presence(room, message)
-        elif isinstance(message, wire.Declined):
-            self._declined(room, message)
-
-    # Rooms.
-
-    def _enter(self, name: str, is_open: bool) -> None:
-        if not is_room(name):
-            self._tell(Error(REASONS[Code.BAD_ROOM]))
-            return
-        room = self._rooms.setdefault(name, Room(name))
-        room.stay, room.is_open = True, is_open
-        if room.leaving:
-            # Changed our mind; where the entry is on its way we join again after it.
-            room.leaving = False
-            if room.wishes and room.wishes[-1].entry is None:
-                room.wishes.pop()
-        self._ask(room)
-
-    def _ask(self, room: Room) -> None:
-        if self._is_up:
-            self._following.ask(room)
-
-    def _roster(self, roster: wire.Roster) -> None:
-        room = self._rooms.get(roster.room)
-        if room is None:
-            # Somebody has brought us in; if nobody has, the log says so.
-            room = self._rooms[roster.room] = Room(roster.room, is_open=False)
-        was_member = room.entered
-        self._membership.happened(room, self._following.roster(room, roster))
-        if not room.whole or room.fault is not None:
-            return
-        if self._membership.is_member(room):
-            self._membership.add_guests(room)
-            self._retry(room)
-            if room.entered:
-                self._membership.go_on(room)
-        elif was_member or room.leaving or (room.outbox and not room.stay and direct_pair(room.name) is None):
-            self._left(room)
-        elif room.stay:
-            assert room.secure is not None
-            if room.secure.roster.policy.is_open:
-                self._membership.join(room)
-            else:
-                self._refused(room, Code.NOT_PERMITTED)
-        elif not room.outbox:
-            del self._rooms[room.name]
-
-    def _present(self, room: Room, present: wire.Present) -> None:
-        if room.secure is None or room.fault is not None or not self._membership.is_member(room):
-            return
-        # Who is a member is the log's to say; of those, the relay says who is here.
-        room.present = {each.name for each in room.secure.roster.members.values()}.intersection(present.names)
-        again, room.entered = room.entered, True
-        if not again:
-            self._hearing.ask_again(room)
-            missed = room.numbers.entered(room.last_seq)
-            self._tell(Entered(room.name, sorted(room.present)))
-            if missed is not None:
-                self._tell(Missed(room.name, *missed))
-        if self._away(room) is not None:
-            self._not_here(room)
-        self._membership.go_on(room)
-        self._saying.post(room)
-
-    def _presence(self, room: Room, presence: wire.Presence) -> None:
-        if presence.here == (presence.name in room.present) or self._member(room.name, presence.name) is None:
-            return
-        if presence.here:
-            room.present.add(presence.name)
-            self._tell(events.Came(room.name, presence.name))
-        else:
-            room.present.discard(presence.name)
-            self._tell(events.Gone(room.name, presence.name))
-            if self._away(room) is not None:
-                self._not_here(room)
-        self._saying.post(room)
-
-    def _away(self, room: Room) -> str | None:
-        """The other one of a direct room, where they are not there; None for any other room."""
-        other = other_of(room.name, self.name)
-        return other if other is not None and room.entered and other not in room.present else None
-
-    def _not_here(self, room: Room) -> None:
-        """Nothing is kept for who is away: what is not posted yet is not sent."""
-        for pending in [each for each in room.outbox.values() if not each.posted]:
-            del room.outbox[pending.post_id]
-            why = f"{self._away(room)} is not here"
-            self._tell(NotSent(room.name, why, pending.text, pending.label))
-
-    def _left(self, room: Room) -> None:
-        self._following.let_go(room.name)
-        self._forget(room, "you left the room before it was sent")
-        self._tell(Left(room.name, self.name))
-
-    def _refused(self, room: Room, code: Code) -> None:
-        self._tell(NotEntered(room.name, REASONS[code]))
-        self._forget(room, REASONS[code])
-
-    def _forget(self, room: Room, why: str) -> None:
-        # Out of the books first: whoever is told may ask what is left.
-        given_up = list(room.outbox.values())
-        room.outbox.clear()
-        self._rooms.pop(room.name, None)
-        self._following.remember(room)
-        self._keep()
-        for pending in given_up:
-            self._tell(NotSent(room.name, why, pending.text, pending.label))
-
-    def _keyed(self, room: Room, message: wire.SessionKey) -> None:
-        if room.secure is None:
-            room.keys.append((message.epoch, message.key))
-            return
-        room.secure.take_session_key(message.epoch, message.key)
-        self._tell(Keyed(room.name, sha256(message.key).hexdigest()[:16], len(message.key)))
-        # Every `Ack` of the epoch before has come by now, so whatever is left was declined or will be.
-        self._saying.again(room)
-        self._retry(room)
-
-    def _sealed_keys(self, room: Room, message: wire.SealedKey) -> None:
-        if room.secure is None:
-            return
-        taken = False
-        for sender, blob in message.items:
-            room.blobs += 1
-            try:
-                taken = isinstance(room.secure.sealed_key(room.blobs, sender, blob), KeyTaken) or taken
-            except NoMlKemError as wrong:
-                self._tell(Error(f"{room.name}: {wrong}"))
-        if taken:
-            self._keep()
-            self._hearing.retry(room)
-
-    def _retry(self, room: Room) -> None:
-        if room.secure is not None:
-            if any(isinstance(outcome, KeyTaken) for outcome in room.secure.retry_keys()):
-                self._keep()
-            self._hearing.retry(room)
-            self._saying.post(room)
-
-    # Answers.
-
-    def _acknowledged(self, room: Room, ack: wire.Ack) -> None:
-        for post_id, seq in ack.items:
-            pending = room.outbox.pop(post_id, None)
-            room.numbers.own(seq)
-            if pending is not None:
-                self._tell(Sent(room.name, seq, pending.text, pending.label))
-
-    def _declined(self, room: Room, declined: wire.Declined) -> None:
-        code = declined.code
-        if not declined.ids:
-            self._not_carried_out(room, code)
-        elif code is not Code.STALE_EPOCH:
-            for post_id in declined.ids:
-                pending = room.outbox.pop(post_id, None)
-                if pending is not None:
-                    self._tell(NotSent(room.name, REASONS[code], pending.text, pending.label))
-        # A stale epoch needs no answer: its new key comes, or has come, and posts them again.
-
-    def _not_carried_out(self, room: Room, code: Code) -> None:
-        room.asking = False
-        if code is Code.NO_SUCH_ROOM:
-            if not self._following.begin_anew(room):
-                return
-            if room.stay or room.outbox:
-                self._found_room(room)
-            else:
-                self._refused(room, code)
-        elif self._membership.declined(room, code):
-            # The log has gone on, or will have when the answer is here.
-            self._following.ask(room)
-        elif code is Code.STALE_ENTRY:
-            self._following.ask(room)
-        elif room.entered:
-            self._tell(Error(f"{room.name}: {REASONS[code]}"))
-        else:
-            self._refused(room, code)
-
-    def _found_room(self, room: Room) -> None:
-        other = other_of(room.name, self.name)
-        if other is None:
-            self._membership.found(room)
-        else:
-            self._people.look_up(other, lambda certificate, online: self._found_direct(room, certificate, online))
-
-    def _found_direct(self, room: Room, certificate: Certificate | None, online: bool) -> None:
-        other = other_of(room.name, self.name)
-        if certificate is None or not online:
-            self._forget(room, f"{other} is not here")
-            return
-        if not self._people.meet(room.name, certificate):
-            self._forget(room, f"the key of {other} changed, and nobody has accepted the new one")
-            return
-        room.guests = [certificate]
-        room.is_open = False
-        self._membership.found(room)
+        self._rooms.received(message)
 
     # People.
 
@@ -508,22 +253,16 @@ class Conversation:
 
     def _can_ask(self, name: str) -> bool:
         """Whether the relay can be asked for somebody now; if not, that is told."""
-        why = why_no_name(name) or (None if self._is_up else "there is no link to the relay now")
+        why = why_no_name(name) or (None if self._rooms.is_up else "there is no link to the relay now")
         if why is not None:
             self._tell(Error(why))
         return why is None
 
     def _invited(self, room: str, name: str, certificate: Certificate | None) -> None:
-        state = self._rooms.get(room)
+        state = self._rooms.by_name.get(room)
         if state is None or not state.entered:
             self._tell(Error(REASONS[Code.NOT_A_MEMBER]))
         elif certificate is None:
             self._tell(Error(f"nobody is called {name} here"))
         else:
             self._membership.add(state, certificate)
-
-    def _post_everywhere(self) -> None:
-        """Part of the window may be free, on which every room has waited."""
-        for room in list(self._rooms.values()):
-            if room.outbox:
-                self._saying.post(room)

@@ -5,10 +5,15 @@ from pathlib import Path
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from securechat.client.conversation import Conversation
 from securechat.client.errors import ClientError
+from securechat.client.events import Entered
 from securechat.client.keeping import SAVE_S, Keeper
 from securechat.client.keys import KeyFile
+from securechat.wire import messages as wire
 from tests.client.test_keys import NOW_MS, PLACE
+from tests.client.town import LOBBY, Person, Town, TownCase
+from tests.relay.people import person
 
 
 class KeeperTests(SynchronousTestCase):
@@ -70,3 +75,60 @@ class KeeperTests(SynchronousTestCase):
         other = KeyFile(self.file.path.parent.parent, PLACE, "alice")
         self.addCleanup(other.close)
         self.assertEqual(other.open(NOW_MS).counter, self.store.counter)
+
+
+class Storing(Person):
+    """Somebody of whom it is remembered what had been told and sent when the keys were stored at once."""
+
+    def begin(self) -> None:
+        """Start the program."""
+        self.stored: list[tuple[int, int, int]] = []
+        self.conversation = Conversation(
+            self.secrets, self.worker, self.send, self.events.append, self.town.now_ms, keep_now=self._keep_now
+        )
+
+    def _keep_now(self) -> None:
+        self.stored.append((len(self.events), len(self.sent), sum(1 for _ in self.secrets.pins)))
+
+
+class StoringTown(Town):
+    """A town of such people."""
+
+    person_class = Storing
+
+
+class OrderTests(TownCase):
+    """What is stored before what."""
+
+    def test_met(self) -> None:
+        """A key that is met is stored before it is told whose it is, and before anything is sealed to it."""
+        town = StoringTown()
+        self.addCleanup(town.close)
+        town.enter("alice")
+        (bob,) = town.come("bob")
+        assert isinstance(bob, Storing)
+        bob.conversation.enter(LOBBY)
+        bob.conversation.say(LOBBY, "hello")
+        town.settle()
+        ((events, sent, pins),) = bob.stored
+        self.assertEqual(pins, 1)
+        entered = next(at for at, event in enumerate(bob.events) if isinstance(event, Entered))
+        handed = next(at for at, message in enumerate(bob.sent) if isinstance(message, wire.Hand))
+        self.assertTrue(events <= entered and sent <= handed)
+
+    def test_once_for_a_change(self) -> None:
+        """Nothing is stored at once for what is said, nor again for members who are known or blocked already."""
+        town = StoringTown()
+        self.addCleanup(town.close)
+        alice, bob = town.enter("alice", "bob")
+        assert isinstance(alice, Storing)
+        alice.secrets.pins.meet("bob", person("bob", 1).identity.public)
+        alice.stored.clear()
+        for _ in range(3):
+            bob.conversation.say(LOBBY, "hello")
+            alice.conversation.say(LOBBY, "hello")
+            bob.conversation.leave(LOBBY)
+            town.settle()
+            bob.conversation.enter(LOBBY)
+            town.settle()
+        self.assertEqual(alice.stored, [])

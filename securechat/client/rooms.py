@@ -1,0 +1,314 @@
+"""Our rooms, and what the relay's words make of them: entered, left, refused, founded anew.
+
+What the relay says of a room that we do not know is dropped, but for its log: somebody may have brought us in.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+
+from securechat.client import events
+from securechat.client.events import Entered, Error, Event, Keyed, Left, Missed, NotEntered, NotSent, Sent
+from securechat.client.following import Following
+from securechat.client.hearing import Hearing
+from securechat.client.membership import Membership
+from securechat.client.people import People
+from securechat.client.room import Room
+from securechat.client.saying import Saying, other_of
+from securechat.e2e.hpke import NoMlKemError
+from securechat.e2e.outcomes import KeyTaken
+from securechat.signed.certificates import Certificate
+from securechat.signed.roster import Member
+from securechat.wire import messages as wire
+from securechat.wire.codes import REASONS, Code
+from securechat.wire.names import direct_pair, is_room
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What works on rooms."""
+
+    people: People
+    following: Following
+    membership: Membership
+    saying: Saying
+    hearing: Hearing
+
+
+class Rooms:
+    """All rooms of one client. `by_name` is for reading, but for a room that something is said in first."""
+
+    def __init__(self, name: str, parts: Parts, tell: Callable[[Event], None], keep: Callable[[], None]) -> None:
+        """Take our name, what works on rooms, where events go, and whom to tell of new secrets."""
+        self.by_name: dict[str, Room] = {}
+        self.is_up = False
+        self.name = name
+        self._people = parts.people
+        self._following = parts.following
+        self._membership = parts.membership
+        self._saying = parts.saying
+        self._hearing = parts.hearing
+        self._tell = tell
+        self._keep = keep
+
+    def link_up(self, names: list[str]) -> None:
+        """We are logged in, and a member of these rooms: enter them again, and those where we want to be."""
+        self.is_up = True
+        for name in names:
+            if is_room(name):
+                self.by_name.setdefault(name, Room(name, stay=True, is_open=False))
+        for room in self.by_name.values():
+            self.ask(room)
+
+    def link_down(self) -> None:
+        """The link is gone."""
+        self.is_up = False
+        self._people.link_down()
+        self._saying.link_down(list(self.by_name.values()))
+        for room in self.by_name.values():
+            self._membership.link_down(room)
+            room.entered = room.asking = False
+            room.present.clear()
+
+    def received(self, message: wire.FromRelay) -> None:
+        """A message of the relay."""
+        if isinstance(message, wire.Found):
+            self._people.found(message)
+        elif isinstance(message, wire.Prekeys):
+            self._saying.prekeys(list(self.by_name.values()), message.items)
+        elif isinstance(message, wire.Roster):
+            self._roster(message)
+        elif isinstance(message, wire.Ack | wire.Declined):
+            # Counted also for a room that was left meanwhile: the window is that of all rooms.
+            self._saying.answered(len(message.items if isinstance(message, wire.Ack) else message.ids))
+            self._in_room(message)
+            self.post_everywhere()
+        else:
+            self._in_room(message)
+
+    def _in_room(self, message: wire.FromRelay) -> None:
+        room = self.by_name.get(getattr(message, "room", ""))
+        if room is None:
+            return
+        if isinstance(message, wire.Delivery):
+            self._hearing.delivered(message, room)
+        elif isinstance(message, wire.Ack):
+            self._acknowledged(room, message)
+        elif isinstance(message, wire.SessionKey):
+            self._keyed(room, message)
+        elif isinstance(message, wire.SealedKey):
+            self._sealed_keys(room, message)
+        elif isinstance(message, wire.Asked):
+            self._saying.asked(room, message.device)
+        elif isinstance(message, wire.Present):
+            self._present(room, message)
+        elif isinstance(message, wire.Presence):
+            self._presence(room, message)
+        elif isinstance(message, wire.Declined):
+            self._declined(room, message)
+
+    def enter(self, name: str, *, is_open: bool) -> None:
+        """We want to be in a room, and found it so where there is none."""
+        if not is_room(name):
+            self._tell(Error(REASONS[Code.BAD_ROOM]))
+            return
+        room = self.by_name.setdefault(name, Room(name))
+        room.stay, room.is_open = True, is_open
+        if room.leaving:
+            # Changed our mind; where the entry is on its way we join again after it.
+            room.leaving = False
+            if room.wishes and room.wishes[-1].entry is None:
+                room.wishes.pop()
+        self.ask(room)
+
+    def ask(self, room: Room) -> None:
+        """Ask the relay for a room, if there is a link."""
+        if self.is_up:
+            self._following.ask(room)
+
+    def _roster(self, roster: wire.Roster) -> None:
+        room = self.by_name.get(roster.room)
+        if room is None:
+            # Somebody has brought us in; if nobody has, the log says so.
+            room = self.by_name[roster.room] = Room(roster.room, is_open=False)
+        was_member = room.entered
+        self._membership.happened(room, self._following.roster(room, roster))
+        if not room.whole or room.fault is not None:
+            return
+        if self._membership.is_member(room):
+            self._membership.add_guests(room)
+            self._retry(room)
+            if room.entered:
+                self._membership.go_on(room)
+        elif was_member or room.leaving or (room.outbox and not room.stay and direct_pair(room.name) is None):
+            self.left(room)
+        elif room.stay:
+            assert room.secure is not None
+            if room.secure.roster.policy.is_open:
+                self._membership.join(room)
+            else:
+                self._refused(room, Code.NOT_PERMITTED)
+        elif not room.outbox:
+            del self.by_name[room.name]
+
+    def _present(self, room: Room, present: wire.Present) -> None:
+        if room.secure is None or room.fault is not None or not self._membership.is_member(room):
+            return
+        # Who is a member is the log's to say; of those, the relay says who is here.
+        room.present = {each.name for each in room.secure.roster.members.values()}.intersection(present.names)
+        again, room.entered = room.entered, True
+        if not again:
+            self._hearing.ask_again(room)
+            missed = room.numbers.entered(room.last_seq)
+            self._tell(Entered(room.name, sorted(room.present)))
+            if missed is not None:
+                self._tell(Missed(room.name, *missed))
+        if self.away(room) is not None:
+            self.not_here(room)
+        self._membership.go_on(room)
+        self._saying.post(room)
+
+    def _presence(self, room: Room, presence: wire.Presence) -> None:
+        if presence.here == (presence.name in room.present) or self.member(room.name, presence.name) is None:
+            return
+        if presence.here:
+            room.present.add(presence.name)
+            self._tell(events.Came(room.name, presence.name))
+        else:
+            room.present.discard(presence.name)
+            self._tell(events.Gone(room.name, presence.name))
+            if self.away(room) is not None:
+                self.not_here(room)
+        self._saying.post(room)
+
+    def away(self, room: Room) -> str | None:
+        """The other one of a direct room, where they are not there; None for any other room."""
+        other = other_of(room.name, self.name)
+        return other if other is not None and room.entered and other not in room.present else None
+
+    def not_here(self, room: Room) -> None:
+        """Nothing is kept for who is away: what is not posted yet is not sent."""
+        for pending in [each for each in room.outbox.values() if not each.posted]:
+            del room.outbox[pending.post_id]
+            why = f"{self.away(room)} is not here"
+            self._tell(NotSent(room.name, why, pending.text, pending.label))
+
+    def left(self, room: Room) -> None:
+        """We are out of a room: by our own wish, or put out."""
+        self._following.let_go(room.name)
+        self._forget(room, "you left the room before it was sent")
+        self._tell(Left(room.name, self.name))
+
+    def _refused(self, room: Room, code: Code) -> None:
+        self._tell(NotEntered(room.name, REASONS[code]))
+        self._forget(room, REASONS[code])
+
+    def _forget(self, room: Room, why: str) -> None:
+        # Out of the books first: whoever is told may ask what is left.
+        given_up = list(room.outbox.values())
+        room.outbox.clear()
+        self.by_name.pop(room.name, None)
+        self._following.remember(room)
+        self._keep()
+        for pending in given_up:
+            self._tell(NotSent(room.name, why, pending.text, pending.label))
+
+    def _keyed(self, room: Room, message: wire.SessionKey) -> None:
+        if room.secure is None:
+            room.keys.append((message.epoch, message.key))
+            return
+        room.secure.take_session_key(message.epoch, message.key)
+        self._tell(Keyed(room.name, sha256(message.key).hexdigest()[:16], len(message.key)))
+        # Every `Ack` of the epoch before has come by now, so whatever is left was declined or will be.
+        self._saying.again(room)
+        self._retry(room)
+
+    def _sealed_keys(self, room: Room, message: wire.SealedKey) -> None:
+        if room.secure is None:
+            return
+        taken = False
+        for sender, blob in message.items:
+            room.blobs += 1
+            try:
+                taken = isinstance(room.secure.sealed_key(room.blobs, sender, blob), KeyTaken) or taken
+            except NoMlKemError as wrong:
+                self._tell(Error(f"{room.name}: {wrong}"))
+        if taken:
+            self._keep()
+            self._hearing.retry(room)
+
+    def _retry(self, room: Room) -> None:
+        if room.secure is not None:
+            if any(isinstance(outcome, KeyTaken) for outcome in room.secure.retry_keys()):
+                self._keep()
+            self._hearing.retry(room)
+            self._saying.post(room)
+
+    # Answers.
+
+    def _acknowledged(self, room: Room, ack: wire.Ack) -> None:
+        for post_id, seq in ack.items:
+            pending = room.outbox.pop(post_id, None)
+            room.numbers.own(seq)
+            if pending is not None:
+                self._tell(Sent(room.name, seq, pending.text, pending.label))
+
+    def _declined(self, room: Room, declined: wire.Declined) -> None:
+        code = declined.code
+        if not declined.ids:
+            self._not_carried_out(room, code)
+        elif code is not Code.STALE_EPOCH:
+            for post_id in declined.ids:
+                pending = room.outbox.pop(post_id, None)
+                if pending is not None:
+                    self._tell(NotSent(room.name, REASONS[code], pending.text, pending.label))
+        # A stale epoch needs no answer: its new key comes, or has come, and posts them again.
+
+    def _not_carried_out(self, room: Room, code: Code) -> None:
+        room.asking = False
+        if code is Code.NO_SUCH_ROOM:
+            if not self._following.begin_anew(room):
+                return
+            if room.stay or room.outbox:
+                self._found_room(room)
+            else:
+                self._refused(room, code)
+        elif self._membership.declined(room, code):
+            # The log has gone on, or will have when the answer is here.
+            self._following.ask(room)
+        elif code is Code.STALE_ENTRY:
+            self._following.ask(room)
+        elif room.entered:
+            self._tell(Error(f"{room.name}: {REASONS[code]}"))
+        else:
+            self._refused(room, code)
+
+    def _found_room(self, room: Room) -> None:
+        other = other_of(room.name, self.name)
+        if other is None:
+            self._membership.found(room)
+        else:
+            self._people.look_up(other, lambda certificate, online: self._found_direct(room, certificate, online))
+
+    def _found_direct(self, room: Room, certificate: Certificate | None, online: bool) -> None:
+        other = other_of(room.name, self.name)
+        if certificate is None or not online:
+            self._forget(room, f"{other} is not here")
+            return
+        if not self._people.meet(room.name, certificate):
+            self._forget(room, f"the key of {other} changed, and nobody has accepted the new one")
+            return
+        room.guests = [certificate]
+        room.is_open = False
+        self._membership.found(room)
+
+    def member(self, room: str, name: str) -> Member | None:
+        """The member of a room who is called so."""
+        state = self.by_name.get(room)
+        return None if state is None or state.secure is None else state.secure.roster.named(name)
+
+    def post_everywhere(self) -> None:
+        """Part of the window may be free, on which every room has waited."""
+        for room in list(self.by_name.values()):
+            if room.outbox:
+                self._saying.post(room)
