@@ -94,8 +94,8 @@ class Conversation:
         state.outbox[pending.post_id] = pending
         if not state.entered:
             self._rooms.ask(state)
-        elif self._rooms.away(state) is not None:
-            self._rooms.not_here(state)
+        else:
+            self._rooms.call_in(state)
         self._saying.post(state)
 
     def direct(self, name: str, text: str, label: str | None = None) -> None:

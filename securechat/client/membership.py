@@ -70,19 +70,21 @@ class Membership:
         identity = self._person.identity.public
         self._wish(room, identity, lambda log: log.leave(self._person, self._now_ms()))
 
-    def add(self, room: Room, certificate: Certificate) -> None:
+    def add(self, room: Room, certificate: Certificate, *, quiet: bool = False) -> None:
         """Bring somebody in, if their key is the one that we know."""
         if self._people.meet(room.name, certificate):
             identity = certificate.identity
-            self._wish(room, identity, lambda log: log.add(self._person, certificate, self._now_ms()))
+            self._wish(room, identity, lambda log: log.add(self._person, certificate, self._now_ms()), quiet)
 
     def add_guests(self, room: Room) -> None:
         """Bring in those for whom the room is, where they are not in it and not on their way."""
         assert room.secure is not None
-        awaited = [*room.secure.roster.members, *(wish.subject for wish in room.wishes)]
+        members = room.secure.roster.members
+        room.guests = [each for each in room.guests if each.identity not in members]
+        on_their_way = [wish.subject for wish in room.wishes]
         for certificate in room.guests:
-            if certificate.identity not in awaited:
-                self.add(room, certificate)
+            if certificate.identity not in on_their_way:
+                self.add(room, certificate, quiet=True)
 
     def remove(self, room: Room, name: str) -> None:
         """Put somebody out."""
@@ -103,7 +105,8 @@ class Membership:
             except RosterError as wrong:
                 room.wishes.popleft()
                 # What was sent before may have been carried out all the same, or by somebody else.
-                if wish.tries == 0 or wrong.fault is not Fault.POINTLESS:
+                done = wrong.fault is Fault.POINTLESS and (wish.quiet or wish.tries > 0)
+                if not done:
                     self._tell(Error(f"{room.name}: {wrong.fault}"))
             else:
                 wish.tries += 1
@@ -130,7 +133,7 @@ class Membership:
         for wish in room.wishes:
             wish.entry = None
 
-    def _wish(self, room: Room, subject: bytes, draft: Callable[[Roster], bytes]) -> None:
-        room.wishes.append(Wish(subject, draft))
+    def _wish(self, room: Room, subject: bytes, draft: Callable[[Roster], bytes], quiet: bool = False) -> None:
+        room.wishes.append(Wish(subject, draft, quiet=quiet))
         if room.entered and room.whole:
             self.go_on(room)

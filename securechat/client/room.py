@@ -38,6 +38,8 @@ class Wish:
     entry: bytes | None = None
     """The entry that is on its way."""
     tries: int = 0
+    quiet: bool = False
+    """Whether it is no news where it has happened already, as nobody has typed it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -60,6 +62,8 @@ class Room:
     asking: bool = False
     from_start: bool = False
     """Whether the log is asked for from its beginning, as it seems to be another one than ours."""
+    calling: bool = False
+    """Whether the relay is asked for the other one of a room of two, to bring them in again."""
     leaving: bool = False
     """Whether we want out, and the relay has not shown it yet."""
     wishes: deque[Wish] = field(default_factory=deque)
@@ -71,8 +75,8 @@ class Room:
     """Why nothing is said or taken here any more."""
     wanted: set[bytes] = field(default_factory=set)
     """Devices whose prekeys were asked for."""
-    asked: dict[bytes, bytes] = field(default_factory=dict)
-    """Devices that asked for our key, and their session's number."""
+    asked: set[bytes] = field(default_factory=set)
+    """Devices that asked for our key."""
     keys: list[tuple[bytes, bytes]] = field(default_factory=list)
     """Session keys that came before the log did."""
     blobs: int = 0

@@ -67,7 +67,7 @@ class Rooms:
         self._saying.link_down(list(self.by_name.values()))
         for room in self.by_name.values():
             self._membership.link_down(room)
-            room.entered = room.asking = False
+            room.entered = room.asking = room.calling = False
             room.present.clear()
 
     def received(self, message: wire.FromRelay) -> None:
@@ -163,9 +163,8 @@ class Rooms:
             self._tell(Entered(room.name, sorted(room.present)))
             if missed is not None:
                 self._tell(Missed(room.name, *missed))
-        if self.away(room) is not None:
-            self.not_here(room)
         self._membership.go_on(room)
+        self.call_in(room)
         self._saying.post(room)
 
     def _presence(self, room: Room, presence: wire.Presence) -> None:
@@ -177,20 +176,44 @@ class Rooms:
         else:
             room.present.discard(presence.name)
             self._tell(events.Gone(room.name, presence.name))
-            if self.away(room) is not None:
-                self.not_here(room)
+            self.call_in(room)
         self._saying.post(room)
 
-    def away(self, room: Room) -> str | None:
-        """The other one of a direct room, where they are not there; None for any other room."""
+    def call_in(self, room: Room) -> None:
+        """Something waits in a room: in one of two, see that the other one is there to hear it."""
         other = other_of(room.name, self.name)
-        return other if other is not None and room.entered and other not in room.present else None
+        if other is None or not room.outbox:
+            return
+        if self.member(room.name, other) is not None:
+            if other not in room.present:
+                self._give_up(room, f"{other} is not here")
+        elif not room.guests and not room.calling:
+            # They have left it, and are brought in again.
+            room.calling = True
+            self._people.look_up(other, lambda certificate, online: self._called(room, certificate, online))
 
-    def not_here(self, room: Room) -> None:
+    def _called(self, room: Room, certificate: Certificate | None, online: bool) -> None:
+        room.calling = False
+        why = self._why_not(room, certificate, online)
+        if why is not None:
+            self._give_up(room, why)
+        elif certificate is not None:
+            room.guests = [certificate]
+            self._membership.add_guests(room)
+
+    def _why_not(self, room: Room, certificate: Certificate | None, online: bool) -> str | None:
+        """Why the other one of a room of two cannot be talked to now, or None."""
+        other = other_of(room.name, self.name)
+        if certificate is None or not online:
+            return f"{other} is not here"
+        if not self._people.meet(room.name, certificate):
+            return f"the key of {other} changed, and nobody has accepted the new one"
+        return None
+
+    def _give_up(self, room: Room, why: str) -> None:
         """Nothing is kept for who is away: what is not posted yet is not sent."""
         for pending in [each for each in room.outbox.values() if not each.posted]:
             del room.outbox[pending.post_id]
-            why = f"{self.away(room)} is not here"
             self._tell(NotSent(room.name, why, pending.text, pending.label))
 
     def left(self, room: Room) -> None:
@@ -291,16 +314,13 @@ class Rooms:
             self._people.look_up(other, lambda certificate, online: self._found_direct(room, certificate, online))
 
     def _found_direct(self, room: Room, certificate: Certificate | None, online: bool) -> None:
-        other = other_of(room.name, self.name)
-        if certificate is None or not online:
-            self._forget(room, f"{other} is not here")
-            return
-        if not self._people.meet(room.name, certificate):
-            self._forget(room, f"the key of {other} changed, and nobody has accepted the new one")
-            return
-        room.guests = [certificate]
-        room.is_open = False
-        self._membership.found(room)
+        why = self._why_not(room, certificate, online)
+        if why is not None:
+            self._forget(room, why)
+        elif certificate is not None:
+            room.guests = [certificate]
+            room.is_open = False
+            self._membership.found(room)
 
     def member(self, room: str, name: str) -> Member | None:
         """The member of a room who is called so."""

@@ -138,12 +138,15 @@ class Saying:
         """A member's device asks for our key."""
         secure = room.secure
         if secure is not None and any(each.device == device for each in secure.roster.members.values()):
-            room.asked[device] = device
+            room.asked.add(device)
             self._want(room, [device])
 
     def _may_say(self, room: Room) -> bool:
-        is_in = room.entered and room.whole and not room.leaving and room.fault is None
-        return bool(self._link) and is_in and not room.sealing
+        if room.secure is None or not self._link or not room.entered or not room.whole or room.sealing:
+            return False
+        # In a room of two nobody would hear it before the other one is in.
+        alone = direct_pair(room.name) is not None and len(room.secure.roster.members) == 1
+        return not alone and not room.leaving and room.fault is None
 
     def _hand(self, room: Room, secure: SecureRoom) -> bool:
         """Ask for the prekeys of those who lack our key. True while there are any."""
@@ -159,11 +162,12 @@ class Saying:
 
     def _sealed_key(self, room: Room, secure: SecureRoom, device: bytes, record: bytes) -> bytes | None:
         member = next((each for each in secure.roster.members.values() if each.device == device), None)
-        asked = room.asked.pop(device, None)
+        was_asked = device in room.asked
+        room.asked.discard(device)
         if member is None:
             return None
         now_ms = self._now_ms()
-        if asked is None and member not in secure.to_hand(now_ms):
+        if not was_asked and member not in secure.to_hand(now_ms):
             return None
         try:
             return secure.hand(member, read_prekey(record, device, now_ms), now_ms)

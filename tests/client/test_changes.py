@@ -50,6 +50,16 @@ class RaceTests(TownCase):
             self.assertEqual([event.name for event in each.told(Left)][-1], each.name)
             self.assertEqual((each.conversation.rooms, each.told(Error)), ([], []))
 
+    def test_nothing_is_said_on_the_way_out(self) -> None:
+        """What was not posted before leaving is told as not sent; nobody is handed a key for it."""
+        town = self.town()
+        alice, _ = town.enter("alice", "bob")
+        alice.conversation.say(LOBBY, "wait")
+        alice.conversation.leave(LOBBY)
+        town.settle()
+        self.assertEqual([text for text, _ in alice.given_up()], ["wait"])
+        self.assertEqual(alice.said(wire.Post), [])
+
     def test_already_in(self) -> None:
         """Bringing in somebody who is in, and putting out somebody who is not, is told as an error."""
         town = self.town()
@@ -162,6 +172,57 @@ class DirectTests(TownCase):
         alice.conversation.direct("bob", "psst")
         town.settle()
         self.assertEqual(bob.heard("@alice+bob"), [("alice", "psst")])
+
+    def test_frame_by_frame(self) -> None:
+        """A room of two is founded without a mistake told, also where each frame comes in a turn of its own."""
+        town = self.town()
+        alice, bob = town.come("alice", "bob")
+        alice.conversation.direct("bob", "psst")
+        for _ in range(60):
+            for each in (alice, bob):
+                each.move_up(1)
+                town.turn()
+                each.move_down(1)
+        town.settle()
+        self.assertEqual(bob.heard("@alice+bob"), [("alice", "psst")])
+        self.assertEqual(alice.told(Error) + bob.told(Error), [])
+
+    def test_founded_by_both(self) -> None:
+        """Two who found their room at the same moment are told of no mistake."""
+        town = self.town()
+        people = town.come("alice", "bob")
+        for each, other in zip(people, reversed(people), strict=True):
+            each.conversation.direct(other.name, "psst")
+        for _ in range(60):
+            for each in people:
+                each.move_up(1)
+            town.turn()
+            for each in people:
+                each.move_down(1)
+        town.settle()
+        for each, other in zip(people, reversed(people), strict=True):
+            self.assertEqual(each.heard("@alice+bob"), [(other.name, "psst")])
+            self.assertEqual(each.told(Error), [])
+
+    def test_called_in_again(self) -> None:
+        """Somebody who has left a room of two is brought in again by what is said to them there."""
+        town = self.town()
+        alice, bob = town.come("alice", "bob")
+        alice.conversation.direct("bob", "one")
+        town.settle()
+        bob.conversation.leave("@alice+bob")
+        town.settle()
+        for text in ("two", "three"):
+            alice.conversation.direct("bob", text)
+        town.settle()
+        self.assertEqual([text for _, text in bob.heard("@alice+bob")], ["one", "two", "three"])
+        self.assertEqual(alice.told(Error), [])
+        bob.conversation.leave("@alice+bob")
+        town.settle()
+        bob.lose()
+        alice.conversation.direct("bob", "four")
+        town.settle()
+        self.assertEqual(alice.given_up(), [("four", "bob is not here")])
 
     def accepted(self, alice: Person) -> None:
         """Alice accepts bob's key."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from securechat.client.events import Entered, Fault, Info, KeyChanged, Left, Message, NotSent, Unreadable
+from securechat.client.events import Entered, Error, Fault, Info, KeyChanged, Left, Message, NotSent, Unreadable
 from securechat.e2e.inbox import HELD_EACH
+from securechat.e2e.safety import safety_number
 from securechat.signed.entries import Policy
 from securechat.signed.roster import Roster, found
 from securechat.wire import messages as wire
@@ -362,6 +363,26 @@ class RosterTests(HostileCase):
         self.says(self.alice, "here again")
         self.assertEqual((carol.heard(), dave.heard()), ([("alice", "here again")],) * 2)
 
+    def test_longer_room_in_its_place(self) -> None:
+        """Another, longer log under the name of a closed room is a fault at once."""
+        self.alice.conversation.found_closed("#den")
+        self.town_.settle()
+        mallory = person("mallory")
+        other = Roster(found(mallory, "#den", Policy(), NOW_MS), "#den")
+        other.append(other.add(mallory, self.alice.keys.certificate, NOW_MS))
+        other.append(other.add(mallory, self.bob.keys.certificate, NOW_MS))
+
+        def twist(message: wire.FromRelay) -> list[wire.FromRelay]:
+            if isinstance(message, wire.Roster) and message.room == "#den":
+                return [wire.Roster("#den", message.first, other.packed[message.first :], len(other), 0)]
+            return [message]
+
+        self.alice.lose()
+        self.deceive(self.alice, twist)
+        self.alice.connect()
+        self.town_.settle()
+        self.assertEqual([event.room for event in self.alice.told(Fault)], ["#den"])
+
     def test_endless_questions(self) -> None:
         """A relay that never shows how a log begins is told as a fault, not asked for ever."""
         self.bob.lose()
@@ -414,6 +435,63 @@ class FloodTests(HostileCase):
 
 class ChangedKeyTests(HostileCase):
     """Somebody shows another key."""
+
+    def changed_bob(self) -> None:
+        """Bob's name comes with another key than alice knows."""
+        self.alice.secrets.pins.meet("bob", person("bob", 1).identity.public)
+        self.alice.lose()
+        self.alice.connect()
+        self.town_.settle()
+
+    def test_told_once(self) -> None:
+        """A change is told once in a room, and stays in the list of changes until it is accepted."""
+        self.changed_bob()
+        self.town_.enter("carol", "dave")
+        self.alice.lose()
+        self.alice.connect()
+        self.town_.settle()
+        self.assertEqual(len(self.alice.told(KeyChanged)), 0)
+        self.assertEqual(self.alice.conversation.changed, ["bob"])
+        self.alice.conversation.trust("bob")
+        self.assertEqual(self.alice.conversation.changed, [])
+
+    def test_number_of_the_new_key(self) -> None:
+        """While a change is undecided the number to compare is made from the new key."""
+        self.changed_bob()
+        self.alice.conversation.safety("bob")
+        ours, new = self.alice.keys.identity.public, person("bob", 1).identity.public
+        number = safety_number(b"alice", ours, b"bob", new)
+        lines = self.alice.told(Info)[-1].lines
+        self.assertEqual("".join(lines[1:3]).replace(" ", ""), number)
+        self.assertIn("NEW", lines[3])
+
+    def test_verified_is_what_was_compared(self) -> None:
+        """A number that was made from one key does not verify another one that was accepted since."""
+        self.alice.conversation.safety("bob")
+        self.changed_bob()
+        self.alice.conversation.trust("bob")
+        self.alice.conversation.verify("bob")
+        self.assertEqual(len(self.alice.told(Error)), 1)
+        self.alice.conversation.safety("bob")
+        self.alice.conversation.verify("bob")
+        self.assertEqual(len(self.alice.told(Error)), 1)
+
+    def test_found_somebody_else(self) -> None:
+        """Another's certificate, or what is none, under the name that was asked for is nobody, and told."""
+        mallory = person("mallory").certificate.packed
+        for certificate in (mallory, mallory[:-1]):
+
+            def twist(message: wire.FromRelay, certificate: bytes = certificate) -> list[wire.FromRelay]:
+                if isinstance(message, wire.Found):
+                    return [wire.Found(message.name, certificate, True)]
+                return [message]
+
+            self.alice.forget()
+            self.deceive(self.alice, twist)
+            self.alice.conversation.invite(LOBBY, "carol")
+            self.town_.settle()
+            self.assertIn("not authentic", self.alice.told(Error)[0].text)
+            self.assertEqual(self.alice.said(wire.Append), [])
 
     def test_accepted_is_what_was_shown(self) -> None:
         """What /trust accepts is the key that was on the screen, not one that came since."""

@@ -11,6 +11,7 @@ from securechat.client.events import Entered
 from securechat.client.keeping import SAVE_S, Keeper
 from securechat.client.keys import KeyFile
 from securechat.wire import messages as wire
+from tests.client.link_harness import GREETING, LinkCase
 from tests.client.test_keys import NOW_MS, PLACE
 from tests.client.town import LOBBY, Person, Town, TownCase
 from tests.relay.people import person
@@ -75,6 +76,22 @@ class KeeperTests(SynchronousTestCase):
         other = KeyFile(self.file.path.parent.parent, PLACE, "alice")
         self.addCleanup(other.close)
         self.assertEqual(other.open(NOW_MS).counter, self.store.counter)
+
+
+class LoginTests(LinkCase):
+    """Logins whose prekey cannot be stored."""
+
+    def test_not_offered(self) -> None:
+        """A prekey that was not stored is not offered: nothing is said to the relay, and the client ends."""
+
+        def full(fingerprint: bytes, nonce: bytes, exporter: bytes) -> wire.Hello:
+            raise ClientError("no space left")
+
+        self.patch(self.login, "hello", full)
+        self.open()
+        self.hears(GREETING)
+        self.assertEqual(self.said(), [])
+        self.assertIn("no space left", str(self.error()))
 
 
 class Storing(Person):

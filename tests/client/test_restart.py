@@ -107,6 +107,27 @@ class RestartTests(HostileCase):
             self.assertEqual(self.bob.heard(), [])
         self.honest(self.bob)
 
+    def test_said_again(self) -> None:
+        """What its sender seals again under its id, here as the relay has lost its memory, is shown once."""
+        self.bob.forget()
+        self.alice.conversation.say(LOBBY, "once")
+        self.town_.settle(self.alice)
+        for _ in range(4):
+            self.alice.move_up()
+            self.town_.turn()
+            self.alice.down = type(self.alice.down)(m for m in self.alice.down if not isinstance(m, wire.Ack))
+            self.alice.move_down()
+            self.town_.settle(self.alice)
+        self.assertEqual(self.bob.heard(), [("alice", "once")])
+        for each in (self.alice, self.bob):
+            each.lose()
+        self.town_.start_relay()
+        for each in (self.bob, self.alice):
+            each.connect()
+            self.town_.settle()
+        self.assertEqual(self.alice.acknowledged(), ["once"])
+        self.assertEqual(self.bob.heard(), [("alice", "once")])
+
     def test_another_room_in_its_place(self) -> None:
         """A closed room that another one stands in for after a start is a fault; who leaves it may enter that."""
         self.alice.conversation.found_closed("#den")
