@@ -70,11 +70,11 @@ class Membership:
         identity = self._person.identity.public
         self._wish(room, identity, lambda log: log.leave(self._person, self._now_ms()))
 
-    def add(self, room: Room, certificate: Certificate, *, quiet: bool = False) -> None:
+    def add(self, room: Room, certificate: Certificate) -> None:
         """Bring somebody in, if their key is the one that we know."""
         if self._people.meet(room.name, certificate):
             identity = certificate.identity
-            self._wish(room, identity, lambda log: log.add(self._person, certificate, self._now_ms()), quiet)
+            self._wish(room, identity, lambda log: log.add(self._person, certificate, self._now_ms()))
 
     def add_guests(self, room: Room) -> None:
         """Bring in those for whom the room is, where they are not in it and not on their way."""
@@ -84,7 +84,7 @@ class Membership:
         on_their_way = [wish.subject for wish in room.wishes]
         for certificate in room.guests:
             if certificate.identity not in on_their_way:
-                self.add(room, certificate, quiet=True)
+                self.add(room, certificate)
 
     def remove(self, room: Room, name: str) -> None:
         """Put somebody out."""
@@ -105,8 +105,7 @@ class Membership:
             except RosterError as wrong:
                 room.wishes.popleft()
                 # What was sent before may have been carried out all the same, or by somebody else.
-                done = wrong.fault is Fault.POINTLESS and (wish.quiet or wish.tries > 0)
-                if not done:
+                if wish.tries == 0 or wrong.fault is not Fault.POINTLESS:
                     self._tell(Error(f"{room.name}: {wrong.fault}"))
             else:
                 wish.tries += 1
@@ -133,7 +132,7 @@ class Membership:
         for wish in room.wishes:
             wish.entry = None
 
-    def _wish(self, room: Room, subject: bytes, draft: Callable[[Roster], bytes], quiet: bool = False) -> None:
-        room.wishes.append(Wish(subject, draft, quiet=quiet))
+    def _wish(self, room: Room, subject: bytes, draft: Callable[[Roster], bytes]) -> None:
+        room.wishes.append(Wish(subject, draft))
         if room.entered and room.whole:
             self.go_on(room)

@@ -38,8 +38,6 @@ class Wish:
     entry: bytes | None = None
     """The entry that is on its way."""
     tries: int = 0
-    quiet: bool = False
-    """Whether it is no news where it has happened already, as nobody has typed it."""
 
 
 @dataclass(slots=True, eq=False)

@@ -212,9 +212,11 @@ class DirectTests(TownCase):
         town.settle()
         bob.conversation.leave("@alice+bob")
         town.settle()
+        alice.sent.clear()
         for text in ("two", "three"):
             alice.conversation.direct("bob", text)
         town.settle()
+        self.assertEqual((len(alice.said(wire.Lookup)), len(alice.said(wire.Append))), (1, 1))
         self.assertEqual([text for _, text in bob.heard("@alice+bob")], ["one", "two", "three"])
         self.assertEqual(alice.told(Error), [])
         bob.conversation.leave("@alice+bob")
@@ -223,6 +225,25 @@ class DirectTests(TownCase):
         alice.conversation.direct("bob", "four")
         town.settle()
         self.assertEqual(alice.given_up(), [("four", "bob is not here")])
+
+    def test_called_in_once(self) -> None:
+        """While somebody is on their way into a room of two another look at its log brings them in no second time."""
+        town = self.town()
+        alice, bob = town.come("alice", "bob")
+        alice.conversation.direct("bob", "one")
+        town.settle()
+        bob.conversation.leave("@alice+bob")
+        town.settle()
+        alice.conversation.direct("bob", "two")
+        # The question whose name it is, and its answer; the entry is on its way then.
+        alice.move_up()
+        town.turn()
+        alice.move_down()
+        log = town.factory.rooms.memberships.rooms["@alice+bob"].log
+        alice.hear(wire.Roster("@alice+bob", len(log), [], len(log), 0))
+        town.settle()
+        self.assertEqual(alice.told(Error), [])
+        self.assertEqual([text for _, text in bob.heard("@alice+bob")], ["one", "two"])
 
     def accepted(self, alice: Person) -> None:
         """Alice accepts bob's key."""
