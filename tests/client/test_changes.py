@@ -227,7 +227,7 @@ class DirectTests(TownCase):
         self.assertEqual(alice.given_up(), [("four", "bob is not here")])
 
     def test_called_in_once(self) -> None:
-        """While somebody is on their way into a room of two another look at its log brings them in no second time."""
+        """While somebody is on their way into a room of two another look at its log brings nobody in twice."""
         town = self.town()
         alice, bob = town.come("alice", "bob")
         alice.conversation.direct("bob", "one")

@@ -1,8 +1,9 @@
 """Conversations over the real relay, in memory: frames, batches of the worker and losses in any order.
 
-The model is short. Whatever is said is told to its speaker exactly once, as sent or as not sent. Whoever hears
-something hears what was really said, in its speaker's order, and at most once. Nobody posts for an epoch other than
-the last one that they were told, nor more than the window allows. In the end everybody hears everybody.
+The model is short. Whatever is said is told to its speaker exactly once, as sent or as not sent, unless the program
+ended before. Whoever hears something hears what was really said, in its speaker's order, and at most once, over a
+start of the program too. Nobody posts for an epoch other than the last one that they were told, nor more than the
+window allows. In the end everybody hears everybody.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ ROOMS = (LOBBY, "#other")
 """`keeper` never loses its link and never leaves these, so that the relay's memory of their ids stays."""
 
 DIRECT = "@alice+bob"
+CLOSED = "#closed"
 
 
 class Counted(Person):
@@ -42,6 +44,8 @@ class Counted(Person):
         self.texts: dict[str, str] = {}
         """What was said so far, by label: the room."""
         self.unanswered = 0
+        self.ended: set[str] = set()
+        """What was not answered when the program ended."""
         super().__init__(keys, town, at_once)
 
     def send(self, message: wire.FromClient) -> None:
@@ -66,6 +70,17 @@ class Counted(Person):
         """A new link: nothing of it is unanswered."""
         self.unanswered = 0
         self.epochs.clear()
+
+    def restart(self) -> None:
+        """End the program in good order, and start it with what its key store has."""
+        self.worker.work()
+        if self.linked:
+            self.lose()
+        self.conversation.pack()
+        self.worker.jobs.clear()
+        told = {event.id for event in self.events if isinstance(event, Sent | NotSent)}
+        self.ended |= {label for label in self.texts if label not in told}
+        self.begin()
 
     def say(self, room: str) -> str:
         """Say something new."""
@@ -113,6 +128,8 @@ class Talking(RuleBasedStateMachine):
             for room in ROOMS if name == "keeper" else ROOMS[:1]:
                 self.person(name).conversation.enter(room)
             self.town.settle()
+        self.person("keeper").conversation.found_closed(CLOSED)
+        self.town.settle()
 
     def person(self, name: str) -> Counted:
         """Somebody by name."""
@@ -170,6 +187,27 @@ class Talking(RuleBasedStateMachine):
             self.person(name).lose()
             self.lossless = False
 
+    @rule(name=st.sampled_from(NAMES[:2]))
+    def restart(self, name: str) -> None:
+        """Start somebody's program again."""
+        self.person(name).restart()
+        self.lossless = False
+
+    @rule(name=st.sampled_from(NAMES[:2]))
+    def invite(self, name: str) -> None:
+        """The owner of the closed room brings somebody in."""
+        self.person("keeper").conversation.invite(CLOSED, name)
+
+    @rule(name=st.sampled_from(NAMES[:2]))
+    def remove(self, name: str) -> None:
+        """The owner of the closed room puts somebody out."""
+        self.person("keeper").conversation.remove(CLOSED, name)
+
+    @rule(name=st.sampled_from(NAMES))
+    def say_closed(self, name: str) -> None:
+        """Say something in the closed room, whether or not that may be."""
+        self.person(name).say(CLOSED)
+
     @precondition(lambda self: not all(person.linked for person in self.town.people))
     @rule()
     def come_back(self) -> None:
@@ -203,10 +241,10 @@ class Talking(RuleBasedStateMachine):
     def check_told(self, person: Counted) -> None:
         """Everything said was told as sent or not sent, and as sent in the order of saying it."""
         told = [event for event in person.events if isinstance(event, Sent | NotSent)]
-        assert sorted(str(event.id) for event in told) == sorted(person.texts)
+        assert {str(event.id) for event in told} == set(person.texts) - person.ended
         assert not person.conversation.unacknowledged
         assert not person.conversation.opening
-        for room in (*ROOMS, DIRECT):
+        for room in (*ROOMS, DIRECT, CLOSED):
             sent = [(event.seq, event.id) for event in told if isinstance(event, Sent) and event.room == room]
             in_order = [label for label in person.texts if label in {label for _, label in sent}]
             assert [label for _, label in sent] == in_order
@@ -217,7 +255,7 @@ class Talking(RuleBasedStateMachine):
         """What was heard was said, in its order, and once."""
         heard = [event for event in person.events if isinstance(event, Message)]
         for other in self.town.people:
-            for room in (*ROOMS, DIRECT):
+            for room in (*ROOMS, DIRECT, CLOSED):
                 texts = [event.text for event in heard if (event.room, event.sender) == (room, other.name)]
                 said = iter([f"text of {label}" for label, where in other.texts.items() if where == room])
                 assert all(text in said for text in texts), "not in order, or twice"
