@@ -33,7 +33,7 @@ class Hands:
             if member is not None:
                 self.waiting.keep(device, room.name, client.device, client.name, blob)
                 recipient = room.entered.get(member.name)
-                if recipient is not None and recipient.device == device:
+                if recipient is not None:
                     self.feed(recipient, room)
 
     def ask(self, client: Client, ask: Ask) -> None:
@@ -47,7 +47,7 @@ class Hands:
             asked.put(frame(Asked(ask.room, client.device, ask.sid)))
 
     def feed(self, client: Client, room: Room) -> None:
-        """Give a member who is here what waits for its device."""
+        """Give a member who is here what waits for the device that it is here with."""
         feeding = self._feeding.setdefault(client, set())
         if room.name not in feeding:
             feeding.add(room.name)

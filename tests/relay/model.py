@@ -41,6 +41,9 @@ class Model:
     now: dict[str, Session] = field(default_factory=dict)
     waiting: dict[str, list[tuple[str, str, bytes]]] = field(default_factory=dict)
     """Sealed keys: for each name the rooms, senders and blobs."""
+    news: dict[str, None] = field(default_factory=dict)
+    """The rooms of which something was not told yet."""
+    feeding: list[tuple[Session, str]] = field(default_factory=list)
     epochs: int = 0
     told: dict[Session, list[Event]] = field(default_factory=dict)
     answered: dict[Session, list[Event]] = field(default_factory=dict)
@@ -86,6 +89,7 @@ class Model:
     def tell_room(self, name: str) -> None:
         """Tell all that is new of a room, the key of a new epoch after its entries."""
         room = self.rooms[name]
+        self.news.pop(name, None)
         self.tell_entries(name)
         if room.changed:
             self.epochs += 1
@@ -98,18 +102,23 @@ class Model:
 
     def tell_all(self) -> None:
         """Tell all that is new, in the order in which it began to be."""
-        for name in self.rooms:
+        for name in list(self.news):
             self.tell_room(name)
 
     def feed(self, session: Session, name: str) -> None:
-        """Give a session what waits for it in a room; it waits on where the link is lost."""
-        if self.now.get(session[0]) != session:
-            return
-        mine = self.waiting.get(session[0], [])
-        for room, sender, blob in mine:
-            if room == name:
-                self.answer(session, "sealed", room, sender, blob)
-        self.waiting[session[0]] = [each for each in mine if each[0] != name]
+        """Let a session have what waits for it in a room, when frames leave next."""
+        self.feeding.append((session, name))
+
+    def feed_all(self) -> None:
+        """Frames leave: what is fed goes with them, where the link is not lost."""
+        for session, name in self.feeding:
+            if self.now.get(session[0]) == session:
+                mine = self.waiting.get(session[0], [])
+                for room, sender, blob in mine:
+                    if room == name:
+                        self.answer(session, "sealed", room, sender, blob)
+                self.waiting[session[0]] = [each for each in mine if each[0] != name]
+        self.feeding = []
 
     # Actions.
 
@@ -162,6 +171,7 @@ class Model:
 
     def take(self, session: Session, room: ModelRoom, name: str, op: str, subject: str, entry: bytes) -> None:
         """An entry is the next of a log."""
+        self.news[name] = None
         room.entries.append(entry)
         room.authors.append(session)
         room.changed = True
@@ -177,7 +187,7 @@ class Model:
         room.hungry = [each for each in room.hungry if each != gone]
         self.waiting[subject] = [each for each in self.waiting.get(subject, []) if each[0] != name]
         if not room.members:
-            del self.rooms[name]
+            del self.rooms[name], self.news[name]
 
     def hand(self, session: Session, name: str, subject: str, blob: bytes) -> None:
         """Somebody hands a sealed key to somebody's device."""

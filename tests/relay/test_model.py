@@ -186,6 +186,7 @@ class RoomsMachine(RuleBasedStateMachine):
         def say() -> None:
             self.model.tell_all()
             self.model.posts(batch)
+            self.model.feed_all()
             batch.clear()
 
         for kind, *rest in self.turn:
