@@ -2,7 +2,9 @@
 
 import json
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
+from unittest import SkipTest
 
 import msgspec
 from hypothesis import given
@@ -84,3 +86,20 @@ class TimeTests(SynchronousTestCase):
     def test_any_time(self, milliseconds: int) -> None:
         """Whatever the relay says a message's time is, there is one."""
         as_json(events.Message("#a", "b", "c", events.time_of(milliseconds), 1))
+
+
+class DocumentedTests(SynchronousTestCase):
+    """docs/CLIENT.md, which programs are written from."""
+
+    def test_every_event(self) -> None:
+        """Each event stands in the table of docs/CLIENT.md with all of its fields."""
+        path = Path(__file__).parents[2] / "docs" / "CLIENT.md"
+        if not path.exists():
+            raise SkipTest("only in a checkout")
+        lines = path.read_text(encoding="utf-8").splitlines()
+        rows = [line.split("|")[1:3] for line in lines if line.startswith("|")]
+        for kind in get_args(events.Event):
+            tag = kind.__struct_config__.tag
+            (fields,) = [fields for names, fields in rows if f"`{tag}`" in names]
+            for field in kind.__struct_fields__:
+                self.assertIn(f"`{field}`", fields, tag)
