@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib import import_module
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -26,7 +26,7 @@ from securechat.bench.plot import plot
 from securechat.bench.report import HEAD, as_json, crossover_line, line
 from securechat.bench.rows import Row, beside_loop
 from securechat.bench.units import size_name
-from securechat.crypto import engines
+from securechat.crypto import cuda, engines
 from securechat.crypto.aead import CryptoError
 from securechat.crypto.device import Device
 from securechat.crypto.engine import Engine
@@ -38,12 +38,6 @@ Say = Callable[[str], None]
 """Prints one line."""
 
 
-def open_gpu() -> Device:
-    """Open the first GPU through PyCUDA. Raises DeviceUnavailable."""
-    device: Device = import_module("securechat.crypto.pycuda_device").open_device()
-    return device
-
-
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What the benchmark takes from the machine; tests bring their own."""
@@ -52,7 +46,7 @@ class Surroundings:
     choose: Callable[[str], Engine] = engines.choose
     build_ipsec_mb: Callable[[Path], Yardstick] = ipsec_mb.build
     speed: openssl.Speed = openssl.run_speed
-    open_gpu: Callable[[], Device] = open_gpu
+    open_gpu: Callable[[], Device] = cuda.open_pycuda
     gpu_cases: Sequence[tuple[int, int]] = gpu_kernels.CASES
     piece_bytes: int = gpu.PIECE_BYTES
     clock: Clock = time.perf_counter
@@ -174,8 +168,14 @@ class Bench:
         for reason in left_out:
             self._missing("left out", reason)
         rows: list[Row] = []
+        watch = gpu.Watch(ways.engines.get(gpu.ENGINE))
         for cell in cells:
-            for row in measure_cell(cell, ways, self._wish.seconds / len(cells), self._around.clock):
+            found = measure_cell(cell, ways, self._wish.seconds / len(cells), self._around.clock)
+            elsewhere = watch.why_elsewhere()
+            if elsewhere is not None:
+                self._missing(f"no cuda {cell.operation} of {cell.n} x {size_name(cell.size)}", elsewhere)
+                found = [row for row in found if row.engine != gpu.ENGINE]
+            for row in found:
                 rows.append(row if rates is None else gpu.with_limit(row, rates))
                 self._table(line(rows[-1]))
         return rows
@@ -201,7 +201,8 @@ class Bench:
                 rows, rates = gpu.measure_copies(device, self._around.piece_bytes)
                 rows.append(gpu.measure_launch(device, clock=self._around.clock))
                 for size, n in self._around.gpu_cases:
-                    rows += gpu_kernels.measure_kernels(device, size, n)
+                    tell = partial(_tell_shapes, f"{n} x {size_name(size)}")
+                    rows += gpu_kernels.measure_kernels(device, size, n, tell=tell)
             finally:
                 device.close()
         except CryptoError as wrong:
@@ -221,6 +222,10 @@ def _to_stdout(text: str) -> None:
 
 def _to_stderr(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+def _tell_shapes(case: str, shapes: str) -> None:
+    _to_stderr(f"fastest launches for {case}: {shapes}")
 
 
 def _drop_if_empty(path: Path) -> None:

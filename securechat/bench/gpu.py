@@ -12,8 +12,9 @@ import mmap
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -23,7 +24,9 @@ from securechat.bench.measure import Clock
 from securechat.bench.rows import PATHS, Row
 from securechat.crypto.aead import IV_BYTES, KEY_BYTES, sealed_bytes
 from securechat.crypto.batch import Bytes
-from securechat.crypto.device import Address, Device, Stream
+from securechat.crypto.cuda import CudaEngine
+from securechat.crypto.device import Address, Device, DeviceError, Stream
+from securechat.crypto.engine import Engine
 
 ENGINE: Final = "cuda"
 PIECE_BYTES: Final = 64 << 20
@@ -45,25 +48,54 @@ class Rates:
     """Each way, while as much goes the other way."""
 
 
+class Watch:
+    """Notices when the cuda engine has had its work done by another, as it does rather than fail."""
+
+    def __init__(self, engine: Engine | None) -> None:
+        """Take the engine, if there is one."""
+        self._engine = engine if isinstance(engine, CudaEngine) else None
+        self._seen = (0, 0)
+
+    def why_elsewhere(self) -> str | None:
+        """Say in one line why some of the work since the last call was not the device's; None where all was."""
+        if self._engine is None:
+            return None
+        stats = self._engine.stats
+        before, self._seen = self._seen, (stats.redone_batches, stats.long_items)
+        if self._engine.why_lost is not None:
+            return f"the device is out of use: {self._engine.why_lost}"
+        if self._seen[0] != before[0]:
+            return "the device has not the memory"
+        return "the engine gives so long messages to the CPU" if self._seen[1] != before[1] else None
+
+
 @contextmanager
 def pinned(device: Device, size: int) -> Iterator[Bytes]:
     """Lend page-locked memory of the host, which begins on a page and holds zeros."""
     array = np.frombuffer(mmap.mmap(-1, size), np.uint8)
     device.pin(array)
-    try:
+    with _given_back(partial(device.unpin, array)):
         yield array
-    finally:
-        device.unpin(array)
 
 
 @contextmanager
 def allocated(device: Device, size: int) -> Iterator[Address]:
     """Lend memory of the device."""
     address = device.allocate(size)
-    try:
+    with _given_back(partial(device.free, address)):
         yield address
-    finally:
-        device.free(address)
+
+
+@contextmanager
+def _given_back(give_back: Callable[[], None]) -> Iterator[None]:
+    """Give something back in the end. A device that has failed refuses that too: the first failure is told."""
+    try:
+        yield
+    except BaseException:
+        with suppress(DeviceError):
+            give_back()
+        raise
+    give_back()
 
 
 def measure_copies(device: Device, piece_bytes: int = PIECE_BYTES, rounds: int = ROUNDS) -> tuple[list[Row], Rates]:

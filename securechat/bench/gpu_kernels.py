@@ -6,7 +6,7 @@ kernel runs in the fastest of SHAPES for it, which is looked for first.
 """
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any, Final
 
@@ -23,7 +23,7 @@ from securechat.crypto.device import SLACK_BYTES, Address, Device
 
 CASES: Final = ((4096, 65536), (1024, 65536), (65536, 1))
 """Sizes and counts: batches that fill any device, and one message that is as long as chains get."""
-SHAPES: Final = ((128, 1), (128, 2), (128, 4), (256, 1), (256, 2), (256, 3), (512, 1))
+SHAPES: Final = ((128, 1), (128, 2), (128, 4), (256, 1), (256, 2), (256, 3), (512, 1), (512, 2), (512, 4))
 """Threads in a block, and blocks for each multiprocessor."""
 STEPS: Final = {
     "seal": ("cbc_encrypt", "hmac_tag"),
@@ -44,8 +44,10 @@ Shape = tuple[int, int]
 Array = npt.NDArray[Any]
 
 
-def measure_kernels(device: Device, size: int, n: int, rounds: int = ROUNDS) -> list[Row]:
-    """Time every operation on n messages of one size, in turns.
+def measure_kernels(
+    device: Device, size: int, n: int, rounds: int = ROUNDS, tell: Callable[[str], object] = str
+) -> list[Row]:
+    """Time every operation on n messages of one size, in turns; `tell` is told the shapes, in one line.
 
     Raises BenchError where they don't give what they have to, DeviceError where the device fails, and
     DeviceMemoryError where it has too little memory: about three times the texts.
@@ -57,6 +59,7 @@ def measure_kernels(device: Device, size: int, n: int, rounds: int = ROUNDS) -> 
         for _ in range(rounds):
             for operation, kernels in STEPS.items():
                 times[operation].append(resident.seconds([(kernel, shapes[kernel]) for kernel in kernels]))
+    tell(", ".join(f"{kernel} {block} threads x {each}" for kernel, (block, each) in shapes.items()))
     return [
         Row(ENGINE, KERNEL, operation, size, n, statistics.median(found), min(found), max(found), None)
         for operation, found in times.items()

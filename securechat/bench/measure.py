@@ -30,6 +30,8 @@ FEWEST_ROUNDS: Final = 3
 """So many whatever they take: with fewer there is no median."""
 MOST_ROUNDS: Final = 15
 _LEAST_S: Final = 1e-9
+_MOST_REPEATS: Final = 10_000
+"""Nothing worth timing takes less than a microsecond; a clock that stands still would have it repeated for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,4 +112,4 @@ def rows(times: Times, operation: str, size: int, n: int) -> list[Row]:
 
 
 def _repeats(seconds: float) -> int:
-    return max(1, math.ceil(TURN_S / max(seconds, _LEAST_S)))
+    return min(_MOST_REPEATS, math.ceil(TURN_S / max(seconds, _LEAST_S)))

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,14 @@ class Wish:
     plot: Path | None
 
 
+def physical_bytes() -> int:
+    """Give the size of the machine's memory; where that is not known, enough."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):  # no sysconf, or not these names
+        return 8 * MEMORY_BYTES
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options. All are words here; `read` says what is wrong with them in one line."""
     sizes, counts = ",".join(map(size_word, SIZES)), ",".join(map(str, COUNTS))
@@ -59,8 +68,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--memory",
         metavar="SIZE",
-        help=f"the most text in one batch, of which some six copies exist (default {size_word(MEMORY_BYTES)}); "
-        "larger batches are left out",
+        help="the most text in one batch, of which some six copies exist; larger batches are left out "
+        f"(default {size_word(MEMORY_BYTES)}, or an eighth of the machine's memory)",
     )
     parser.add_argument("--json", action="store_true", help="a list of rows on standard output, all else on stderr")
     parser.add_argument("--plot", metavar="FILE.svg", help="draw the rows as well")
@@ -81,10 +90,15 @@ def read(options: argparse.Namespace) -> Wish:
         paths=paths,
         yardsticks=() if none else _chosen("--yardsticks", options.yardsticks, YARDSTICKS, YARDSTICKS),
         seconds=_seconds(options.seconds, QUICK_SECONDS if options.quick else SECONDS),
-        most_bytes=_list("--memory", options.memory, parse_size, (MEMORY_BYTES,))[0],
+        most_bytes=_list("--memory", options.memory, parse_size, (memory_default(),))[0],
         json=options.json,
         plot=plot,
     )
+
+
+def memory_default(physical_bytes: Callable[[], int] = physical_bytes) -> int:
+    """Give the most text in one batch where nothing else is asked for."""
+    return min(MEMORY_BYTES, physical_bytes() // 8)
 
 
 def size_word(size: int) -> str:

@@ -3,8 +3,8 @@
 import re
 from typing import Final
 
-_SIZE: Final = re.compile(r"(\d{1,15}) ?(B|KiB|MiB|GiB)?")
-_COUNT: Final = re.compile(r"(\d{1,15}) ?(k)?")
+_SIZE: Final = re.compile(r"([0-9]{1,15}) ?(B|KiB|MiB|GiB)?")
+_COUNT: Final = re.compile(r"([0-9]{1,15}) ?(k)?")
 _UNITS: Final = {None: 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 

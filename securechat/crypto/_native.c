@@ -32,7 +32,7 @@
 #endif
 
 /* What native.py expects; raised whenever a function here changes its arguments or results. */
-#define INTERFACE 1
+#define INTERFACE 2
 
 #define BLOCK 16
 #define IV BLOCK
@@ -44,6 +44,9 @@
 #define MIN_SEALED (IV + BLOCK + TAG)
 /* OpenSSL counts the bytes of one call in an int (see MAX_ITEM_BYTES of engine.py). */
 #define MAX_ITEM ((size_t)INT32_MAX - 1023)
+
+/* Associated data up to here goes to the hash together with the key: a call less for each message. */
+#define SHORT_AAD 128
 
 #define MAX_THREADS 64
 #define BYTES_PER_THREAD ((size_t)1 << 20)
@@ -75,7 +78,7 @@ typedef struct {
 typedef struct {
     EVP_CIPHER_CTX *cipher;
     EVP_MD_CTX *hash, *inner, *outer; /* inner, outer: one key for all, with their pads taken in */
-    uint8_t ipad[HASH_BLOCK], opad[HASH_BLOCK], digest[DIGEST], block[BLOCK];
+    uint8_t ipad[HASH_BLOCK + SHORT_AAD], opad[HASH_BLOCK + DIGEST], digest[DIGEST], block[BLOCK];
 } worker;
 
 typedef struct {
@@ -181,27 +184,30 @@ static int mac(worker *w, const job *j, const item *it, const uint8_t *body, siz
     for (int i = 0; i < 8; i++) {
         length[i] = (uint8_t)(bits >> (56 - 8 * i));
     }
+    size_t ahead = 0; /* what of the associated data was hashed with the key */
     if (j->key_stride) {
         make_pads(w, it->key);
-        if (!EVP_DigestInit_ex(w->hash, j->digest, NULL) || !EVP_DigestUpdate(w->hash, w->ipad, HASH_BLOCK)) {
+        if (it->aad_bytes && it->aad_bytes <= SHORT_AAD) {
+            ahead = it->aad_bytes;
+            memcpy(w->ipad + HASH_BLOCK, it->aad, ahead);
+        }
+        if (!EVP_DigestInit_ex(w->hash, NULL, NULL) || !EVP_DigestUpdate(w->hash, w->ipad, HASH_BLOCK + ahead)) {
             return 0;
         }
     } else if (!EVP_MD_CTX_copy_ex(w->hash, w->inner)) {
         return 0;
     }
-    if (!EVP_DigestUpdate(w->hash, it->aad, it->aad_bytes) || !EVP_DigestUpdate(w->hash, body, body_bytes)
-        || !EVP_DigestUpdate(w->hash, length, sizeof length)
-        || !EVP_DigestFinal_ex(w->hash, w->digest, NULL)) {
+    if ((ahead < it->aad_bytes && !EVP_DigestUpdate(w->hash, it->aad, it->aad_bytes))
+        || !EVP_DigestUpdate(w->hash, body, body_bytes) || !EVP_DigestUpdate(w->hash, length, sizeof length)
+        || !EVP_DigestFinal_ex(w->hash, w->opad + HASH_BLOCK, NULL)) {
         return 0;
     }
     if (j->key_stride) {
-        if (!EVP_DigestInit_ex(w->hash, j->digest, NULL) || !EVP_DigestUpdate(w->hash, w->opad, HASH_BLOCK)) {
-            return 0;
-        }
-    } else if (!EVP_MD_CTX_copy_ex(w->hash, w->outer)) {
-        return 0;
+        return EVP_DigestInit_ex(w->hash, NULL, NULL) && EVP_DigestUpdate(w->hash, w->opad, HASH_BLOCK + DIGEST)
+            && EVP_DigestFinal_ex(w->hash, w->digest, NULL);
     }
-    return EVP_DigestUpdate(w->hash, w->digest, DIGEST) && EVP_DigestFinal_ex(w->hash, w->digest, NULL);
+    return EVP_MD_CTX_copy_ex(w->hash, w->outer) && EVP_DigestUpdate(w->hash, w->opad + HASH_BLOCK, DIGEST)
+        && EVP_DigestFinal_ex(w->hash, w->digest, NULL);
 }
 
 static int seal_item(worker *w, const job *j, const item *it)
@@ -296,7 +302,7 @@ static int begin_worker(worker *w, const job *j)
         return 1;
     }
     w->hash = EVP_MD_CTX_new();
-    if (w->hash == NULL) {
+    if (w->hash == NULL || !EVP_DigestInit_ex(w->hash, j->digest, NULL)) {
         return 0;
     }
     if (one == NULL) {
@@ -561,6 +567,44 @@ done:
     Py_RETURN_NONE;
 }
 
+/* Where sealed or encrypted items go: fills the offsets, and gives their end. */
+static PyObject *places(PyObject *module, PyObject *args)
+{
+    Py_buffer in, out;
+    int sealed;
+    size_t count;
+    int64_t end = 0;
+    int fine = 0;
+    job j;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "y*w*p:places", &in, &out, &sealed)) {
+        return NULL;
+    }
+    memset(&j, 0, sizeof j);
+    j.sealed = sealed;
+    count = (size_t)in.len / sizeof(int64_t);
+    if (count == 0 || in.len != out.len || in.len % (Py_ssize_t)sizeof(int64_t)) {
+        PyErr_SetString(PyExc_ValueError, "offsets: expected n + 1 of them, twice");
+        goto done;
+    }
+    store(out.buf, 0, 0);
+    for (size_t i = 0; i + 1 < count; i++) {
+        size_t start, bytes;
+        if (!range(in.buf, i, INT64_MAX, &start, &bytes) || bytes > MAX_ITEM
+            || end > INT64_MAX - (int64_t)grown(&j, bytes)) {
+            PyErr_Format(PyExc_ValueError, "offsets: item %zu is not in order, or too long", i);
+            goto done;
+        }
+        end += (int64_t)grown(&j, bytes);
+        store(out.buf, i + 1, end);
+    }
+    fine = 1;
+done:
+    PyBuffer_Release(&in);
+    PyBuffer_Release(&out);
+    return fine ? PyLong_FromLongLong(end) : NULL;
+}
+
 static PyObject *seal(PyObject *module, PyObject *args)
 {
     return run_packed(module, args, 0, 1);
@@ -765,6 +809,8 @@ static PyObject *open_list(PyObject *module, PyObject *const *args, Py_ssize_t c
 /* ---- the module ---- */
 
 static PyMethodDef methods[] = {
+    {"places", places, METH_VARARGS,
+     "places(text_off, out_off, sealed): fills out_off with where each item goes, and gives the end of the last."},
     {"seal", seal, METH_VARARGS,
      "seal(keys, key_stride, ivs, aad, aad_off, text, text_off, out, out_off, threads)"},
     {"open", open_, METH_VARARGS,

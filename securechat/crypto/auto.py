@@ -8,7 +8,7 @@ the host's engine goes on alone, and one line in the log says why.
 
 Which engine is sooner is for `policy` to say, from `costs` that are measured once and kept (`cost_cache`).
 An accelerator tells by a property `usable` that it has lost its device (until it says so, it has finished its
-batch in some other way), and by one named `facts` what device it has; both may be missing.
+batch in some other way), by `why_lost` why, and by `facts` what device it has; all may be missing.
 """
 
 import time
@@ -25,7 +25,7 @@ from securechat.crypto.costs import OPERATIONS, Operation, Shape
 from securechat.crypto.engine import Engine, Flags
 from securechat.crypto.figures import CROSSOVER_BYTES, AcceleratorState, AutoStats, EngineStats, ModelStats
 from securechat.crypto.lane import Lane, ThreadLane
-from securechat.crypto.opening import LOST, Opened, Opener, Refused, usable
+from securechat.crypto.opening import Opened, Opener, Refused, usable, why_lost
 from securechat.crypto.policy import Policy
 
 LARGE_ITEMS: Final = 16_384
@@ -80,7 +80,7 @@ class AutoEngine:
         self._reason: str | None = None
         self._outcome: Opened | Refused | None = None
         self._opened: Opened | None = None
-        self._closing = False
+        self._closing = self._lost = False
         self._tallies = (_Tally(), _Tally())
         self._preferred_items = 0
 
@@ -128,7 +128,7 @@ class AutoEngine:
         at_hand = outcome if isinstance(outcome, Opened) else self._opened
         self._opened = None
         self._preferred_items = 0
-        if self._reason != LOST:  # a device that was lost is lost for the process
+        if not self._lost:  # a device that was lost is lost for the process
             self._state, self._reason = AcceleratorState.CLOSED, None
         try:
             if at_hand is not None:
@@ -198,7 +198,8 @@ class AutoEngine:
         if self._state is not AcceleratorState.USABLE or self._opened is None:
             return None
         if not usable(self._opened.engine):
-            self._refuse(LOST)
+            self._lost = True
+            self._refuse(why_lost(self._opened.engine))
             return None
         return self._opened
 

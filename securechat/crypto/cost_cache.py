@@ -11,15 +11,12 @@ Costs are no secret, and what somebody else might write there only makes a slowe
 import json
 import os
 import platform
-import tempfile
-from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
-from platformdirs import user_cache_path
-
+from securechat.crypto.cache import Cache
 from securechat.crypto.costs import EngineCosts, engine_costs_from_json
 
 FILE: Final = "engine-costs.json"
@@ -30,12 +27,6 @@ MOST_ENTRIES: Final = 16
 MOST_BYTES: Final = 64 * 1024
 """A larger file is none of ours."""
 _LIBRARIES: Final = ("securechat", "cryptography", "numpy", "pycuda")
-
-
-def cache_file(environ: Mapping[str, str]) -> Path:
-    """Tell where this user's costs are kept."""
-    home = environ.get("SECURECHAT_HOME")
-    return (Path(os.path.expanduser(home)) if home else user_cache_path("securechat")) / FILE
 
 
 def cost_key(engine: str, device: str = "") -> str:
@@ -61,9 +52,9 @@ def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
 class CostCache:
     """The file."""
 
-    def __init__(self, path: Path) -> None:
-        """Take its place. Neither it nor its folder need be there."""
-        self._path = path
+    def __init__(self, cache: Cache) -> None:
+        """Take the user's cache."""
+        self._cache = cache
 
     def find(self, key: str) -> EngineCosts | None:
         """Give what is kept under a key; None where nothing usable is."""
@@ -80,29 +71,15 @@ class CostCache:
         entries[key] = costs.as_json()
         for oldest in list(entries)[:-MOST_ENTRIES]:
             del entries[oldest]
-        with suppress(OSError):
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._write(json.dumps({"format": FORMAT, "engines": entries}, indent=1))
-
-    def _write(self, text: str) -> None:
-        # mkstemp makes the file for its owner alone, under a name that was free; not synced to the disk, since
-        # a file that a power cut left damaged is measured again.
-        descriptor, part = tempfile.mkstemp(prefix=f"{FILE}.", dir=self._path.parent)
-        try:
-            with open(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-            os.replace(part, self._path)
-        except OSError:
-            with suppress(OSError):
-                os.unlink(part)
+        text = json.dumps({"format": FORMAT, "engines": entries}, indent=1)
+        self._cache.write(FILE, text.encode())
 
     def _read(self) -> dict[str, Any]:
         """Give all entries, not looked into; none where the file is not one of ours."""
+        data = self._cache.read(FILE, MOST_BYTES)
         # Deep nesting makes the parser give up with a RecursionError.
-        with suppress(OSError, ValueError, RecursionError):
-            with open(self._path, "rb") as file:
-                text = file.read(MOST_BYTES + 1)
-            found = json.loads(text) if len(text) <= MOST_BYTES else None
+        with suppress(ValueError, RecursionError):
+            found = json.loads(data or b"")
             if isinstance(found, dict) and found.get("format") == FORMAT and isinstance(found.get("engines"), dict):
                 entries: dict[str, Any] = found["engines"]
                 return entries

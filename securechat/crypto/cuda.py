@@ -100,6 +100,8 @@ class CudaEngine(PackedLists):
     """The engine of the module's description."""
 
     name = "cuda"
+    preferred_items: Final = 16_384
+    """How many items a batch should hold if so many wait: some 21,000 threads fill a large GPU."""
     _log: Final = Logger()
 
     def __init__(

@@ -17,8 +17,8 @@ An engine is used by one thread at a time, and one that owns a device by one thr
 closes it. It decides no policy and draws no randomness but the ivs of `seal_list`.
 
 An engine may tell more of itself by properties that nobody relies on: `preferred_items`, how many items it
-wants in a batch if so many wait (see worker); `stats`, figures about its choices; `usable`, whether it
-still has its device, and `facts`, which one that is (see auto).
+wants in a batch if so many wait (see worker); `stats`, figures; `usable`, whether it still has its device,
+`why_lost`, why not, and `facts`, which one that is (see auto).
 """
 
 import os
@@ -204,9 +204,10 @@ def _batch(name: str, value: object, count: int | None = None, growth: int = 0) 
         raise TypeError(f"{name}: expected a Batch, got {type(value).__name__}")
     if count is not None and len(value) != count:
         raise ValueError(f"{name}: expected {count} items, got {len(value)}")
-    if value.total_bytes + growth * len(value) > MAX_TOTAL_BYTES:
+    total = value.total_bytes
+    if total + growth * len(value) > MAX_TOTAL_BYTES:
         raise ValueError(f"{name}: one batch may hold {MAX_TOTAL_BYTES} bytes, in and out; split it")
-    if value.total_bytes > MAX_ITEM_BYTES and value.lengths.max() > MAX_ITEM_BYTES:
+    if total > MAX_ITEM_BYTES and value.lengths.max() > MAX_ITEM_BYTES:
         raise ValueError(f"{name}: one item may hold {MAX_ITEM_BYTES} bytes")
     return value
 

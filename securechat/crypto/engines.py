@@ -10,7 +10,8 @@ from twisted.logger import Logger
 from securechat.crypto import cuda, native
 from securechat.crypto.aead import CryptoError
 from securechat.crypto.auto import AutoEngine
-from securechat.crypto.cost_cache import CostCache, cache_file
+from securechat.crypto.cache import Cache
+from securechat.crypto.cost_cache import CostCache
 from securechat.crypto.cpu import CpuEngine
 from securechat.crypto.device import DeviceUnavailable
 from securechat.crypto.engine import Engine
@@ -110,7 +111,7 @@ class EngineChooser:
         make_host: Callable[[], Engine] = NativeEngine if not_native is None else CpuEngine
         not_cuda = self._why_not_cuda()
         if not_cuda is None:
-            cache = CostCache(cache_file(self._environ))
+            cache = CostCache(Cache.of_user(self._environ))
             engine: Engine = AutoEngine(make_host, self._open_cuda, cache=cache, log=self._log)
         else:
             engine = make_host()

@@ -18,11 +18,9 @@ from typing import Any, Final
 import numpy as np
 
 from securechat.crypto.aead import (
-    BLOCK_BYTES,
     ENC_KEY_BYTES,
     IV_BYTES,
     KEY_BYTES,
-    MIN_SEALED_BYTES,
     CryptoError,
 )
 from securechat.crypto.batch import Batch, Bytes, Offsets
@@ -37,7 +35,7 @@ from securechat.crypto.engine import (
 )
 
 EXTENSION: Final = "securechat.crypto._native"
-INTERFACE: Final = 1
+INTERFACE: Final = 2
 """What `_native` must say of itself; raised whenever a function there changes."""
 NOT_BUILT: Final = (
     "its C extension was not built; install a C compiler, Python's headers and those of OpenSSL 3 "
@@ -84,11 +82,11 @@ class NativeEngine:
     def seal(self, keys: Bytes, ivs: Bytes, associated: Batch, plaintext: Batch) -> Batch:
         """See Engine."""
         keys, ivs = check_seal(keys, ivs, associated, plaintext)
-        out, out_off = _places(plaintext, MIN_SEALED_BYTES)
+        out, out_off = _places(plaintext, sealed=True)
         stride = _stride(keys, KEY_BYTES, len(plaintext))
         add, add_off, text, text_off = *_parts(associated), *_parts(plaintext)
         _native.seal(keys, stride, ivs, add, add_off, text, text_off, out, out_off, self._threads)
-        return Batch(out, out_off)
+        return Batch.trusted(out, out_off)
 
     def open(self, keys: Bytes, associated: Batch, sealed: Batch) -> tuple[Batch, Flags]:
         """See Engine."""
@@ -102,10 +100,10 @@ class NativeEngine:
     def encrypt(self, keys: Bytes, ivs: Bytes, plaintext: Batch) -> Batch:
         """See Engine."""
         keys, ivs = check_encrypt(keys, ivs, plaintext)
-        out, out_off = _places(plaintext, BLOCK_BYTES)
+        out, out_off = _places(plaintext, sealed=False)
         stride = _stride(keys, ENC_KEY_BYTES, len(plaintext))
         _native.encrypt(keys, stride, ivs, *_parts(plaintext), out, out_off, self._threads)
-        return Batch(out, out_off)
+        return Batch.trusted(out, out_off)
 
     def decrypt(self, keys: Bytes, ivs: Bytes, ciphertext: Batch) -> tuple[Batch, Flags]:
         """See Engine."""
@@ -160,15 +158,13 @@ def _stride(keys: Bytes, width: int, count: int) -> int:
 
 
 def _parts(batch: Batch) -> tuple[Bytes, Offsets]:
-    return batch.buffer, np.ascontiguousarray(batch.offsets)
+    return batch.buffer, batch.offsets
 
 
-def _places(plaintext: Batch, growth: int) -> tuple[Bytes, Offsets]:
+def _places(plaintext: Batch, sealed: bool) -> tuple[Bytes, Offsets]:
     """Make room for the sealed or encrypted items: a buffer, and the places in it."""
-    lengths = plaintext.lengths
-    offsets = np.zeros(len(plaintext) + 1, np.int64)
-    np.cumsum(lengths - lengths % BLOCK_BYTES + growth, out=offsets[1:])
-    return np.empty(int(offsets[-1]), np.uint8), offsets
+    offsets = np.empty(len(plaintext) + 1, np.int64)
+    return np.empty(_native.places(plaintext.offsets, offsets, sealed), np.uint8), offsets
 
 
 def _room(items: Batch) -> tuple[Bytes, Offsets, Flags]:
@@ -179,4 +175,4 @@ def _room(items: Batch) -> tuple[Bytes, Offsets, Flags]:
 
 def _filled(out: Bytes, offsets: Offsets) -> Batch:
     out.resize(int(offsets[-1]), refcheck=False)
-    return Batch(out, offsets)
+    return Batch.trusted(out, offsets)

@@ -68,7 +68,7 @@ class Opener:
                 host.close()
             policy = Policy(host_costs, self._costs(engine, stopped))
             if not usable(engine):
-                raise CryptoError(LOST)
+                raise CryptoError(why_lost(engine))
         except BaseException as error:
             return Refused(_closed_after(engine, error))
         return Opened(engine, policy)
@@ -89,6 +89,12 @@ class Opener:
 def usable(engine: Engine) -> bool:
     """Tell whether an accelerator still has its device; one that does not say always has."""
     return bool(getattr(engine, "usable", True))
+
+
+def why_lost(engine: Engine) -> str:
+    """Give the reason why an accelerator is not usable any more, with its own words where it has any."""
+    more = getattr(engine, "why_lost", None)
+    return f"{LOST}: {more}" if more else LOST
 
 
 def _closed_after(engine: Engine, error: BaseException) -> str:

@@ -146,8 +146,8 @@ class CryptoWorker(Service):
     @property
     def engine_stats(self) -> AutoStats | None:
         """What an engine that chooses between others has done and why; None for any other engine."""
-        stats: AutoStats | None = getattr(self._engine, "stats", None)
-        return stats
+        stats = getattr(self._engine, "stats", None)  # other engines may keep figures of another kind
+        return stats if isinstance(stats, AutoStats) else None
 
     def startService(self) -> None:
         """Start the thread, and what has been asked for before."""

@@ -99,17 +99,22 @@ def sign_frame(device: SigningKey, header: bytes, sealed: bytes) -> bytes:
     return header + sealed + signature
 
 
+def read_header(data: bytes) -> Header:
+    """Take the 88 bytes of a header apart. Raises `NotAuthentic` for what cannot be one."""
+    index = number(data[_INDEX:_PREV])
+    if len(data) != HEADER_BYTES or not data.startswith(MAGIC) or index > MAX_INDEX:
+        raise NotAuthentic
+    return Header(data[_EPOCH:_SID], data[_SID:_INDEX], index, data[_PREV:])
+
+
 def read_frame(data: bytes) -> Frame:
     """Take a frame apart (SC1 §7, first step). Raises `NotAuthentic` for what cannot be one."""
-    if len(data) not in FRAME_BYTES or not data.startswith(MAGIC):
+    if len(data) not in FRAME_BYTES:
         raise NotAuthentic
     header = data[:HEADER_BYTES]
-    index = number(header[_INDEX:_PREV])
-    if index > MAX_INDEX:
-        raise NotAuthentic
     sealed = data[HEADER_BYTES:-SIGNATURE_BYTES]
     return Frame(
-        Header(header[_EPOCH:_SID], header[_SID:_INDEX], index, header[_PREV:]),
+        read_header(header),
         header,
         sealed,
         frame_digest(header, sealed),

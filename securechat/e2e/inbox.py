@@ -12,7 +12,7 @@ once. A frame whose device was no member is refused before it could be held: nob
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from securechat.e2e.body import BodyError
@@ -75,25 +75,25 @@ class Batch:
     _inbox: "Inbox"
     _now_ms: int
     _slots: list[Outcome | _Opening | None] = field(default_factory=list)
-
-    @property
-    def jobs(self) -> list[Job]:
-        """What to open. Each key serves once."""
-        return [self._inbox.job(each) for each in self._openings()]
+    jobs: list[Job] = field(default_factory=list)
+    """What to open. Each key serves once."""
 
     def finish(self, results: Sequence[bytes | None]) -> list[Outcome]:
-        """Give an outcome for each frame of the run, in order; a result is None where a tag was wrong."""
+        """Give an outcome for each frame of the run, in order.
+
+        There is a result for each job, None where a tag was wrong. Raises ValueError for another number of them.
+        """
+        if len(results) != len(self.jobs):
+            raise ValueError(f"results: expected {len(self.jobs)}, got {len(results)}")
         plaintexts = iter(results)
         outcomes: list[Outcome] = []
         for slot in self._slots:
             if isinstance(slot, _Opening):
                 outcomes.append(self._inbox.opened(slot, next(plaintexts), self._now_ms))
-            elif slot is not None:
+            else:
+                assert slot is not None
                 outcomes.append(slot)
         return outcomes
-
-    def _openings(self) -> list[_Opening]:
-        return [slot for slot in self._slots if isinstance(slot, _Opening)]
 
 
 class Inbox:
@@ -110,12 +110,18 @@ class Inbox:
         self._session_keys: dict[bytes, bytes] = {}
         self._sessions: dict[bytes, dict[bytes, ReceivingSession]] = {}
         self._gone: dict[bytes, dict[bytes, None]] = {}
-        self._held: list[tuple[Arrived, object]] = []
+        self._held: list[tuple[Arrived, Held]] = []
+        self._asked: set[tuple[str, bytes]] = set()
 
     @property
     def held(self) -> int:
         """How many frames wait."""
         return len(self._held)
+
+    @property
+    def awaited(self) -> list[Held]:
+        """What they wait for, each thing once: to be asked for again, on a new link."""
+        return list({held.wanted: held for _, held in reversed(self._held)}.values())
 
     def session_key(self, epoch: bytes) -> bytes | None:
         """The relay's key of an epoch; None where it has not come."""
@@ -173,16 +179,20 @@ class Inbox:
                 batch._slots[-1] = Refused(arrived.seq, refusal)
         for pending in runs.values():
             self._verify(pending, batch)
+        batch.jobs = [self._job(slot) for slot in batch._slots if isinstance(slot, _Opening)]
         return batch
 
     def retry(self, now_ms: int) -> Batch:
         """Take again what was held: a key, entries of the log or a session key have come."""
         waiting, self._held = [arrived for arrived, _ in self._held], []
-        return self.receive(waiting, now_ms)
+        batch = self.receive(waiting, now_ms)
+        self._asked &= {held.wanted for _, held in self._held}
+        return batch
 
     def forget_held(self) -> list[Arrived]:
         """Hold nothing any more; gives what was held."""
         waiting, self._held = [arrived for arrived, _ in self._held], []
+        self._asked.clear()
         return waiting
 
     @property
@@ -252,14 +262,14 @@ class Inbox:
         if len(self._held) >= HELD_FRAMES or of_sender >= HELD_EACH:
             return Refused(arrived.seq, Refusal.TOO_MANY_HELD)
         header = frame.header
-        wanted = (arrived.sender, header.sid) if awaited is Awaited.SENDER_KEY else (awaited, header.epoch)
-        ask = all(other != wanted for _, other in self._held)
-        self._held.append((arrived, wanted))
-        return Held(arrived.seq, arrived.sender, header.sid, awaited, ask)
+        held = Held(arrived.seq, arrived.sender, header.sid, header.epoch, awaited, True)
+        if held.wanted in self._asked:
+            held = replace(held, ask=False)
+        self._asked.add(held.wanted)
+        self._held.append((arrived, held))
+        return held
 
-    # For `Batch`.
-
-    def job(self, opening: _Opening) -> Job:
+    def _job(self, opening: _Opening) -> Job:
         """The job of a frame; both locks are opened here and nowhere else."""
         frame = opening.checked.frame
         header = frame.header
@@ -268,7 +278,7 @@ class Inbox:
         return key, frame.associated, frame.sealed
 
     def opened(self, opening: _Opening, plaintext: bytes | None, now_ms: int) -> Outcome:
-        """What came out of the engine: the last steps of SC1 §7."""
+        """For `Batch`: what came out of the engine, and the last steps of SC1 §7."""
         checked, accepted = opening.checked, opening.accepted
         index = checked.frame.header.index
         if plaintext is None:

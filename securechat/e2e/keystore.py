@@ -4,12 +4,12 @@
 
     way 0     body = content
     way 1     body = salt 16 ‖ u32 memory KiB ‖ u32 passes ‖ u32 lanes ‖ iv 16 ‖ ciphertext ‖ tag 32
-    content   lp(person, prekeys, pins, rooms)          rooms = lp of lp(room_id, sessions), see `room`
+    content   lp(person, prekeys, pins, rooms)          rooms = lp of lp(room_id, room), see `room`
 
-Way 1 is A256CBC-HS512 under the 64 bytes of Argon2id (RFC 9106) of the passphrase, with all that stands before the
-iv, and `place`, as associated data. `place` is what the caller says the store belongs to, such as the relay's
-fingerprint and the name: a copy in another place is refused. The checksum is no protection: it tells a store that a
-disk or an editor damaged from one whose passphrase was wrong.
+Way 1 is A256CBC-HS512 under the 64 bytes of Argon2id (RFC 9106) of the passphrase (NFC, UTF-8), with all that
+stands before the iv, and `place`, as associated data. `place` is what the caller says the store belongs to, such as
+the relay's fingerprint and the name: a copy in another place is refused. The checksum is no protection: it tells a
+store that a disk or an editor damaged from one whose passphrase was wrong.
 
 The counter rises with every writing. A caller that remembers it elsewhere is told of a store that was rolled back;
 where both were rolled back together, nobody can tell. Reading and writing files, with mode 0600 and at once or not
@@ -23,6 +23,7 @@ from enum import StrEnum
 from hashlib import sha256
 from os import urandom
 from typing import Final
+from unicodedata import normalize
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
@@ -91,7 +92,7 @@ class Secrets:
     ring: PrekeyRing
     pins: Pins = field(default_factory=Pins)
     rooms: dict[bytes, bytes] = field(default_factory=dict)
-    """By room_id: `SecureRoom.packed_sessions`."""
+    """By room_id: `SecureRoom.packed`."""
 
     def __repr__(self) -> str:
         """Say nothing of the keys."""
@@ -117,7 +118,7 @@ class Lock:
             raise ValueError("cost: out of bounds")
         self.salt = salt
         self.cost = cost
-        secret = passphrase.encode("utf-8", "surrogatepass")
+        secret = normalize("NFC", passphrase).encode("utf-8", "surrogatepass")
         try:
             argon2 = Argon2id(
                 salt=salt,

@@ -74,9 +74,15 @@ class Held:
     sender: str
     """Whom the relay says it is from, and whom to ask for a sender's key."""
     sid: bytes
+    epoch: bytes
     awaited: Awaited
     ask: bool
     """Whether to ask for it now: once for each session, log or session key."""
+
+    @property
+    def wanted(self) -> tuple[str, bytes]:
+        """What is missing: the same for all that wait for the same."""
+        return (self.sender, self.sid) if self.awaited is Awaited.SENDER_KEY else (self.awaited, self.epoch)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,13 @@ from typing import Final
 
 from securechat.e2e.errors import E2EError
 from securechat.e2e.identity import Person
-from securechat.e2e.inbox import Batch, Inbox
+from securechat.e2e.inbox import MAX_PACKED_BYTES, Batch, Inbox
 from securechat.e2e.outcomes import Arrived, Awaited, Held, KeyOutcome, KeyTaken, Refusal, Refused
 from securechat.e2e.prekeys import PrekeyRing
 from securechat.e2e.safety import ChangedKeyError, Pins
 from securechat.e2e.sealing import Blob, open_key, read_blob, seal_key
 from securechat.e2e.sender import SealJob, SendingSession
+from securechat.signed.encoding import HASH, U32, lp, split
 from securechat.signed.entries import Entry
 from securechat.signed.errors import NotAuthentic
 from securechat.signed.prekeys import PrekeyRecord
@@ -51,6 +52,11 @@ class SecureRoom:
         self._inbox = Inbox(person.device.public, roster, pins)
         self._sending: SendingSession | None = None
         self._handed: set[bytes] = set()
+        self._reviewed = 0, -1
+        self._audience: list[Member] = []
+        self._withheld: list[Member] = []
+        self._unhanded: dict[bytes, Member] = {}
+        """By device; these three as of the entries and the changes of pins that were last looked at."""
         self._held_blobs: list[tuple[int, str, bytes]] = []
         self._meet()
 
@@ -85,16 +91,20 @@ class SecureRoom:
 
         Members whose key changed are left out until it is accepted: see `withheld`.
         """
-        if self._sending is None or (not self._sending.is_sealing and self._sending.is_spent(self.roster, now_ms)):
+        self._review()
+        session = self._sending
+        if session is None or (not session.is_sealing and self._is_spent(session, now_ms)):
             device, room_id = self._person.device, self.roster.room_id
             self._sending = SendingSession(device, room_id, self.roster.epoch, now_ms, self._random)
             self._handed = set()
-        return [each for each in self._others() if each.device not in self._handed and not self._blocked(each)]
+            self._unhanded = {each.device: each for each in self._audience}
+        return list(self._unhanded.values())
 
     @property
     def withheld(self) -> list[Member]:
         """The members who are handed nothing, as their key is another than before."""
-        return [each for each in self._others() if self._blocked(each)]
+        self._review()
+        return list(self._withheld)
 
     def hand(self, member: Member, prekey: PrekeyRecord, now_ms: int) -> bytes:
         """Seal our key, from the next message on, to a member: the answer to `to_hand`, and to somebody who asks.
@@ -111,12 +121,22 @@ class SecureRoom:
         assert self._sending is not None
         self._pins.use(member.name, member.device, prekey)
         blob = seal_key(self._person.device, self._sending.key, member.device, prekey)
-        self._handed.add(member.device)
+        self._pass(member)
         return blob
 
     def pass_over(self, member: Member) -> None:
         """No prekey of theirs can be used: talk on without them. They ask for our key when they are back."""
-        self._handed.add(member.device)
+        self._pass(member)
+
+    @property
+    def voided(self) -> int:
+        """What the body of the next message has to say in `voided`; ask after `to_hand`."""
+        return 0 if self._sending is None else self._sending.voided
+
+    def void(self, job: SealJob) -> None:
+        """The relay declined the message of a job, or may have lost it: it is going to be sealed again."""
+        if self._sending is not None:
+            self._sending.void(job)
 
     def begin(self, plaintext: bytes, now_ms: int) -> SealJob:
         """Begin to seal a message for the epoch of now; the plaintext is what `content.pack` gave.
@@ -190,20 +210,53 @@ class SecureRoom:
         return self._inbox.held
 
     @property
-    def packed_sessions(self) -> bytes:
-        """The sessions of others, for the key store; our own is never stored."""
-        return self._inbox.packed
+    def awaited(self) -> list[Held]:
+        """What they wait for, each thing once: to be asked for again, on a new link."""
+        return self._inbox.awaited
 
-    def restore_sessions(self, data: bytes) -> None:
-        """Undo `packed_sessions`. Raises `NotAuthentic`."""
-        self._inbox.restore(data)
+    def forget_held(self) -> list[Arrived]:
+        """Hold no frame any more; gives what was held."""
+        return self._inbox.forget_held()
+
+    @property
+    def packed(self) -> bytes:
+        """What the key store keeps: where the log ended, and the sessions of others; our own is never stored."""
+        return lp(*self.roster.head, self._inbox.packed)
+
+    def restore(self, data: bytes) -> None:
+        """Undo `packed`, once the log has been followed again.
+
+        Raises `NotAuthentic` for what is no such thing, and `RosterError` where the relay now shows another log
+        than before, or one that ends earlier: somebody's removal may be what is missing.
+        """
+        count, digest, sessions = split(data, U32, HASH, (0, MAX_PACKED_BYTES))
+        self.roster.check_reaches(count, digest)
+        self._inbox.restore(sessions)
 
     def _hold(self, seq: int, sender: str, data: bytes, blob: Blob) -> KeyOutcome:
         if len(self._held_blobs) >= HELD_BLOBS:
             return Refused(seq, Refusal.TOO_MANY_HELD)
         self._held_blobs.append((seq, sender, data))
         ask = len(self._held_blobs) == 1
-        return Held(seq, sender, blob.descriptor.sid, Awaited.ROSTER, ask)
+        return Held(seq, sender, blob.descriptor.sid, blob.descriptor.epoch, Awaited.ROSTER, ask)
+
+    def _is_spent(self, session: SendingSession, now_ms: int) -> bool:
+        """Whether a session must end: of itself, or as somebody has its key who is blocked since."""
+        return session.is_spent(self.roster, now_ms) or any(each.device in self._handed for each in self._withheld)
+
+    def _review(self) -> None:
+        """Look at the members again where something has changed: a message in a large room must not cost a look."""
+        now = len(self.roster), self._pins.changes
+        if now != self._reviewed:
+            self._reviewed = now
+            others = self._others()
+            self._withheld = [each for each in others if self._blocked(each)]
+            self._audience = [each for each in others if not self._blocked(each)]
+            self._unhanded = {each.device: each for each in self._audience if each.device not in self._handed}
+
+    def _pass(self, member: Member) -> None:
+        self._handed.add(member.device)
+        self._unhanded.pop(member.device, None)
 
     def _others(self) -> list[Member]:
         ours = self._person.device.public

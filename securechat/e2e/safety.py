@@ -87,6 +87,8 @@ class Pins:
     def __init__(self) -> None:
         """Begin with none."""
         self._pins: dict[str, Pin] = {}
+        self.changes = 0
+        """Rises whenever somebody may have become blocked, or may be so no more."""
 
     def __iter__(self) -> Iterator[str]:
         """Yield the names."""
@@ -110,8 +112,10 @@ class Pins:
         standing = self.standing(name, identity)
         if standing is Standing.FIRST and len(self._pins) < MAX_PINS:
             self._pins[name] = Pin(identity)
+            self.changes += 1
         elif standing is Standing.CHANGED:
             self._pins[name].changed_to = identity
+            self.changes += 1
         return standing
 
     def is_blocked(self, name: str, identity: bytes) -> bool:
@@ -130,6 +134,7 @@ class Pins:
         pin = self._pins.get(name)
         if pin is None or identity not in (pin.identity, pin.changed_to):
             raise ChangedKeyError(f"the key of {name} is not the one that you were shown")
+        self.changes += 1
         if identity == pin.identity:
             pin.changed_to = b""
         else:

@@ -18,6 +18,7 @@ from securechat.e2e.chain import (
     message_key,
     message_seed,
     next_chain_key,
+    read_header,
     sign_frame,
 )
 from securechat.e2e.sealing import Descriptor, SenderKey
@@ -64,6 +65,7 @@ class SendingSession:
         self._chain_key = random(CHAIN_KEY_BYTES)
         self._prev = self.descriptor.digest
         self._job: SealJob | None = None
+        self._void: set[int] = set()
 
     def __repr__(self) -> str:
         """Say nothing of the key."""
@@ -78,6 +80,19 @@ class SendingSession:
     def is_sealing(self) -> bool:
         """Whether a job was begun and not finished."""
         return self._job is not None
+
+    @property
+    def voided(self) -> int:
+        """How many messages right before the next one were given up: what its body has to say."""
+        count = 0
+        while self.index - 1 - count in self._void:
+            count += 1
+        return count
+
+    def void(self, job: SealJob) -> None:
+        """The message of a job was declined, or may be lost, and is to be sealed again."""
+        if read_header(job.header).sid == self.descriptor.sid:
+            self._void.add(job.index)
 
     def is_spent(self, roster: Roster, now_ms: int) -> bool:
         """Whether the next message must begin a new session: 256 messages, 24 h, or somebody is gone (SC1 §9)."""

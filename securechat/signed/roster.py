@@ -26,6 +26,7 @@ from os import urandom
 from typing import Final, Protocol
 
 from securechat.signed.certificates import Certificate, read_certificate
+from securechat.signed.encoding import number, u32
 from securechat.signed.entries import (
     NO_PREVIOUS,
     SALT_BYTES,
@@ -158,6 +159,19 @@ class Roster:
         """All entries as they came."""
         return list(self._packed)
 
+    @property
+    def head(self) -> tuple[bytes, bytes]:
+        """The number of the last entry, as u32, and its hash: what a client remembers over a restart."""
+        return u32(len(self) - 1), self._digests[-1]
+
+    def check_reaches(self, count: bytes, digest: bytes) -> None:
+        """Raise `RosterError` unless the log has what was its `head` once: a log only grows."""
+        at = number(count)
+        if at >= len(self):
+            raise RosterError(Fault.OUT_OF_ORDER)
+        if self._digests[at] != digest:
+            raise RosterError(Fault.FORKED)
+
     def place(self, epoch: bytes) -> int | None:
         """The number of the entry that began an epoch; None where our log has no such entry."""
         return self._places.get(epoch)
@@ -242,11 +256,12 @@ class Roster:
     def _judge(self, entry: Entry) -> Member | None:
         """Check an entry against the log as it stands. Gives whom it brings in. Raises `RosterError`."""
         comer = _comer(entry)
+        if entry.number > len(self):
+            # Who its actor is may stand in what is missing.
+            raise RosterError(Fault.OUT_OF_ORDER)
         actor = self._present(entry.actor)
         if not is_known_actor(self, actor, entry) or not entry_is_signed(entry):
             raise RosterError(Fault.UNSIGNED)
-        if entry.number > len(self):
-            raise RosterError(Fault.OUT_OF_ORDER)
         if not is_next(entry, len(self), self._digests[-1]):
             raise RosterError(Fault.FORKED)
         if not has_right(self, actor, entry):
@@ -283,7 +298,7 @@ class Roster:
             self._shrunk.append(count)
         elif entry.op is Op.ROLE and entry.role is not None:
             self.members[entry.subject] = replace(self.members[entry.subject], role=entry.role)
-        elif entry.op is Op.POLICY:
+        else:
             self.policy = read_policy(entry.detail)
         self._digests.append(entry.digest)
         self._packed.append(entry.packed)

@@ -130,7 +130,7 @@ class Rig:
     worker: CryptoWorker
 
     @classmethod
-    def new(cls, *, start: bool = True, engine: WatchedEngine | None = None, **bounds: Any) -> "Rig":
+    def new(cls, *, start: bool = True, engine: Any = None, **bounds: Any) -> "Rig":
         """Make one, started or not, on an engine of its own unless one is given, with the bounds given."""
         engine = WatchedEngine() if engine is None else engine
         reactor, lane, clock = HandReactor(), HandLane(), HandClock()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
+from securechat.crypto import cache
 from securechat.crypto.cache import Cache
 
 
@@ -51,9 +52,9 @@ class CacheTests(SynchronousTestCase):
         """Where nothing can be kept, nothing happens."""
         Path(self.mktemp()).touch()
         for place in (Path("/proc/nowhere"), Path(__file__)):
-            cache = Cache(place)
-            cache.write("a", b"x")
-            self.assertIsNone(cache.read("a", 100))
+            there = Cache(place)
+            there.write("a", b"x")
+            self.assertIsNone(there.read("a", 100))
 
     def test_in_the_way(self) -> None:
         """Where the file can't be put in its place, no part of it is left behind."""
@@ -63,7 +64,10 @@ class CacheTests(SynchronousTestCase):
         self.assertEqual(os.listdir(self.folder), ["a"])
 
     def test_of_user(self) -> None:
-        """SECURECHAT_HOME is the folder where it is set."""
-        cache = Cache.of_user({"SECURECHAT_HOME": str(self.folder)})
-        cache.write("a", b"x")
+        """SECURECHAT_HOME is the folder where it is set, else it is where the system keeps the user's caches."""
+        Cache.of_user({"SECURECHAT_HOME": str(self.folder)}).write("a", b"x")
         self.assertEqual(self.cache.read("a", 1), b"x")
+        self.patch(cache, "user_cache_path", lambda name: self.folder / name)
+        for environ in ({}, {"SECURECHAT_HOME": ""}):
+            Cache.of_user(environ).write("b", b"y")
+            self.assertEqual(Cache(self.folder / "securechat").read("b", 1), b"y")

@@ -12,15 +12,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.crypto import cost_cache
-from securechat.crypto.cost_cache import (
-    FORMAT,
-    MOST_BYTES,
-    MOST_ENTRIES,
-    CostCache,
-    cache_file,
-    cost_key,
-    processor,
-)
+from securechat.crypto.cache import Cache
+from securechat.crypto.cost_cache import FILE, FORMAT, MOST_BYTES, MOST_ENTRIES, CostCache, cost_key, processor
 from tests.crypto.auto_fakes import ACCELERATOR, HOST
 
 
@@ -30,8 +23,8 @@ class CostCacheTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Make it."""
         self.folder = Path(self.mktemp()) / "deep" / "cache"
-        self.file = self.folder / "costs.json"
-        self.cache = CostCache(self.file)
+        self.file = self.folder / FILE
+        self.cache = CostCache(Cache(self.folder))
 
     def test_keeps(self) -> None:
         """What is kept is found again, by whoever looks into the file later, and under its key only."""
@@ -39,7 +32,7 @@ class CostCacheTests(SynchronousTestCase):
         self.cache.keep("one", HOST)
         self.cache.keep("two", ACCELERATOR)
         self.cache.keep("one", HOST)
-        later = CostCache(self.file)
+        later = CostCache(Cache(self.folder))
         self.assertEqual((later.find("one"), later.find("two"), later.find("three")), (HOST, ACCELERATOR, None))
 
     def test_for_its_owner(self) -> None:
@@ -114,17 +107,6 @@ class CostCacheTests(SynchronousTestCase):
         self.cache.keep("one", HOST)
         self.assertIs(self.cache.find("one"), None)
         self.assertEqual(list(self.folder.iterdir()), [self.file])
-
-
-class PlaceTests(SynchronousTestCase):
-    """Where the file is."""
-
-    def test_home(self) -> None:
-        """SECURECHAT_HOME comes first, else it is where the system keeps the user's caches."""
-        self.assertEqual(cache_file({"SECURECHAT_HOME": "/somewhere"}), Path("/somewhere/engine-costs.json"))
-        self.assertEqual(cache_file({"SECURECHAT_HOME": "~/x"}), Path.home() / "x" / "engine-costs.json")
-        for environ in ({}, {"SECURECHAT_HOME": ""}):
-            self.assertEqual(cache_file(environ).parent.name, "securechat")
 
 
 class KeyTests(SynchronousTestCase):

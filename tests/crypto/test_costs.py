@@ -88,6 +88,11 @@ class FitTests(SynchronousTestCase):
         near = [Sample(each.shape, each.seconds * random.uniform(0.95, 1.05)) for each in samples(C_ENGINE)]
         self.assertEqual(len(fit(near).lines), 1)
 
+    def test_nearly_one_line(self) -> None:
+        """So is an engine whose two lines differ by so little that one can stand for both."""
+        flatter = Line(50e-6, 7.6e-7, 1.5e-9, 0.0)
+        self.assertEqual(len(fit(samples(Costs((C_ENGINE, flatter)))).lines), 1)
+
     def test_few_samples(self) -> None:
         """One shape alone is enough for costs that are right about it."""
         only = Sample(Shape.even(10, 100), 0.5)

@@ -21,7 +21,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from securechat.crypto import aead, native
 from securechat.crypto.aead import CryptoError
 from securechat.crypto.batch import Batch
-from securechat.crypto.engine import Engine
+from securechat.crypto.engine import MAX_ITEM_BYTES, Engine
 from securechat.crypto.native import NativeEngine
 from tests.crypto import contract, vectors
 from tests.crypto.contract import rows
@@ -155,6 +155,27 @@ class BufferTests(SynchronousTestCase):
     def offsets(self, *values: int) -> bytearray:
         """Give offsets as a buffer."""
         return bytearray(np.array(values, np.int64).tobytes())
+
+    def test_places(self) -> None:
+        """Places are those of sealed or encrypted items, wherever in their buffer the texts lie."""
+        for sealed, expected in ((True, (0, 64, 144, 224)), (False, (0, 16, 48, 80))):
+            found = self.offsets(*[MARK] * 4)
+            end = self.native.places(self.offsets(5, 15, 40, 56), found, sealed)
+            self.assertEqual((end, bytes(found)), (expected[-1], bytes(self.offsets(*expected))))
+
+    def test_no_places(self) -> None:
+        """There are none for offsets that are none, not as many, not in order, or of too long an item."""
+        good = self.offsets(0, 10)
+        for wrong, room in (
+            (b"", b""),
+            (good, self.offsets(0)),
+            (good[:-1], good[:-1]),
+            (self.offsets(1, 0), good),
+            (self.offsets(-1, 0), good),
+            (self.offsets(0, MAX_ITEM_BYTES + 1), good),
+        ):
+            with self.assertRaisesRegex(ValueError, "^offsets: "):
+                self.native.places(wrong, bytearray(room), True)
 
     def sealing(self, **changed: object) -> dict[str, object]:
         """Give the arguments of `seal`."""

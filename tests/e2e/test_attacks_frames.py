@@ -194,7 +194,7 @@ class RelayTests(AttackCase):
         outcomes = [each for n in range(8) for each in self.scene.hear("bob", f"somebody{n}", *[frame] * HELD_EACH)]
         held = [each for each in outcomes if isinstance(each, Held)]
         self.assertEqual((len(held), sum(each.ask for each in held)), (HELD_FRAMES, 1))
-        self.assertEqual(len(self.scene.rooms["bob"]._inbox.forget_held()), HELD_FRAMES)
+        self.assertEqual(len(self.scene.rooms["bob"].forget_held()), HELD_FRAMES)
         self.assertEqual(self.scene.rooms["bob"].held, 0)
 
 

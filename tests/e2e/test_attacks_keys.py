@@ -294,7 +294,7 @@ class SealedKeyTests(SynchronousTestCase):
         other = replace(self.key.descriptor, epoch=self.scene.rooms["alice"].roster.epoch)
         blob = self.sealed("bob", replace(self.key, descriptor=other))
         held = self.scene.rooms["bob"].sealed_key(3, "alice", blob)
-        self.assertEqual(held, Held(3, "alice", other.sid, Awaited.ROSTER, True))
+        self.assertEqual(held, Held(3, "alice", other.sid, other.epoch, Awaited.ROSTER, True))
         self.scene.rooms["bob"].follow([entry])
         (taken,) = self.scene.rooms["bob"].retry_keys()
         self.assertIsInstance(taken, KeyTaken)
@@ -352,7 +352,7 @@ class SealedKeyTests(SynchronousTestCase):
             self.scene.rooms["alice"].rekey()
             self.scene.hand("alice")
         self.assert_refused(Refusal.REPLAYED, blob)
-        self.scene.rooms["bob"].restore_sessions(self.scene.rooms["bob"].packed_sessions)
+        self.scene.rooms["bob"].restore(self.scene.rooms["bob"].packed)
         self.assert_refused(Refusal.REPLAYED, blob)
 
     def test_no_ml_kem(self) -> None:
@@ -410,6 +410,17 @@ class ChangedKeyTests(SynchronousTestCase):
         self.assertEqual(texts(scene.hear("carol", "alice", frame)), ["for Carol"])
         (held,) = scene.hear("bob", "alice", frame)
         self.assertIsInstance(held, Held)
+
+    def test_who_has_our_key_already(self) -> None:
+        """Who was handed our key before the change reads nothing after it."""
+        scene = Scene("alice", "bob", "carol")
+        self.assertEqual(texts(scene.hear("bob", "alice", scene.say("alice", "before"))), ["before"])
+        scene.people["alice"].pins.meet("bob", self.impostor.identity)
+        frame = scene.say("alice", "after")
+        self.assertEqual(texts(scene.hear("carol", "alice", frame)), ["after"])
+        self.assertEqual(texts(scene.hear("bob", "alice", frame)), [])
+        scene.people["alice"].pins.accept("bob", scene.people["bob"].identity)
+        self.assertEqual(texts(scene.hear("bob", "alice", scene.say("alice", "again"))), ["again"])
 
     def test_accepts_what_was_shown(self) -> None:
         """What is accepted is the very key that was shown, and not one that came in between."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.e2e.outcomes import Awaited, Held
+from securechat.e2e.room import SecureRoom
 from securechat.signed import roster as roster_module
 from securechat.signed.certificates import certify
 from securechat.signed.entries import (
@@ -18,6 +19,7 @@ from securechat.signed.entries import (
     read_entry,
     sign_entry,
 )
+from securechat.signed.errors import NotAuthentic
 from securechat.signed.roster import Fault, Roster, RosterError, found
 from tests.crypto.vectors import flipped
 from tests.e2e.scene import NOW, Scene, Someone, someone, texts
@@ -181,8 +183,10 @@ class ChainTests(RosterCase):
         ahead = room(BOB)
         behind = Roster(ahead.packed[0])
         ahead.append(ahead.add(ALICE.person, CAROL.person.certificate, NOW))
-        self.assert_refused(Fault.OUT_OF_ORDER, behind, ahead.packed[2])
-        self.assertEqual([each.op for each in behind.follow(ahead.packed)], [Op.ADD, Op.ADD])
+        ahead.append(ahead.leave(CAROL.person, NOW))
+        for packed in ahead.packed[2:]:
+            self.assert_refused(Fault.OUT_OF_ORDER, behind, packed)
+        self.assertEqual([each.op for each in behind.follow(ahead.packed)], [Op.ADD, Op.ADD, Op.LEAVE])
         self.assertEqual(behind.epoch, ahead.epoch)
 
     def test_known(self) -> None:
@@ -209,6 +213,25 @@ class ChainTests(RosterCase):
         """An entry of another room of the same people does not fit."""
         roster, other = room(BOB), room(BOB, name="#other")
         self.assert_refused(Fault.FORKED, roster, other.leave(BOB.person, NOW))
+
+    def test_rolled_back(self) -> None:
+        """After a restart a relay cannot show a log that ends before, or goes otherwise than, the one of before."""
+        scene = Scene("alice", "bob", "carol")
+        scene.remove("alice", "carol")
+        packed = scene.rooms["bob"].packed
+        bob = scene.people["bob"]
+        for log, fault in ((scene.log[:-1], Fault.OUT_OF_ORDER), (scene.log, None), ([], Fault.FORKED)):
+            roster = Roster(scene.log[0])
+            roster.follow(log)
+            while len(roster) < len(scene.log) and not log:
+                roster.append(roster.add(scene.people["alice"].person, someone("dave").person.certificate, NOW))
+                roster.append(roster.remove(scene.people["alice"].person, someone("dave").identity, NOW))
+            fresh = SecureRoom(bob.person, bob.ring, roster, bob.pins)
+            if fault is None:
+                fresh.restore(packed)
+            else:
+                self.assertEqual(self.assertRaises(RosterError, fresh.restore, packed).fault, fault)
+            self.assertRaises(NotAuthentic, fresh.restore, packed[:-1])
 
     def test_split_rosters(self) -> None:
         """Members who are shown different logs have different epochs: what the others say is held, never shown."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -26,7 +27,7 @@ def secrets(name: str = "alice") -> Secrets:
     for day in range(3):
         each.ring.rotate(NOW + day * DAY)
     room = scene.rooms[name]
-    return Secrets(each.person, each.ring, each.pins, {room.roster.room_id: room.packed_sessions})
+    return Secrets(each.person, each.ring, each.pins, {room.roster.room_id: room.packed})
 
 
 class StoreCase(SynchronousTestCase):
@@ -56,9 +57,9 @@ class PlainTests(StoreCase):
         late = scene.say("bob", "late")
         last = scene.say("bob", "last")
         scene.hear("alice", "bob", heard, last)
-        sessions = scene.rooms["alice"].packed_sessions
+        sessions = scene.rooms["alice"].packed
         scene._open("alice")
-        scene.rooms["alice"].restore_sessions(sessions)
+        scene.rooms["alice"].restore(sessions)
         outcomes = scene.hear("alice", "bob", heard, late, last, scene.say("bob", "new"))
         self.assertEqual(texts(outcomes), ["late", "new"])
 
@@ -141,6 +142,12 @@ class LockedTests(StoreCase):
         for passphrase in ("wrong", "", "correct horse ", None):
             self.assert_fault(StoreFault.LOCKED, self.data, passphrase=passphrase)
 
+    def test_composed_and_decomposed(self) -> None:
+        """A passphrase is the same however a keyboard composes its letters, and any bytes make one."""
+        for typed, typed_again in (("caf\u00e9", "cafe\u0301"), ("\udce9", "\udce9")):
+            self.store.set_passphrase(typed, CHEAP)
+            open_store(self.store.write(), PLACE, typed_again)
+
     def test_nothing_shows(self) -> None:
         """No key, name or prekey stands in the bytes."""
         person = self.store.secrets.person
@@ -175,6 +182,15 @@ class LockedTests(StoreCase):
             damaged = head + keystore._checksum(head, PLACE)
             self.assert_fault(StoreFault.DAMAGED, damaged, passphrase="correct horse")
             self.assertRaises(ValueError, Lock, "correct horse", bytes(16), Cost(*cost))
+
+    def test_no_argon2(self) -> None:
+        """Where OpenSSL has no Argon2, that is what is said."""
+
+        def missing(**_: object) -> None:
+            raise UnsupportedAlgorithm("no")
+
+        self.patch(keystore, "Argon2id", missing)
+        self.assert_fault(StoreFault.NO_ARGON2, self.data, passphrase="correct horse")
 
     def test_default_cost(self) -> None:
         """Without a word about it the cost is the second choice of RFC 9106, and bearable."""

@@ -229,10 +229,10 @@ class RoomMachine(RuleBasedStateMachine):
     def restart(self, name: str) -> None:
         """Somebody's client is started again with what it had stored."""
         if name in self.inside:
-            sessions = self.scene.rooms[name].packed_sessions
+            sessions = self.scene.rooms[name].packed
             keys = dict(self.scene.rooms[name]._inbox._session_keys)
             self.scene._open(name)
-            self.scene.rooms[name].restore_sessions(sessions)
+            self.scene.rooms[name].restore(sessions)
             for epoch, key in keys.items():
                 self.scene.rooms[name].take_session_key(epoch, key)
 

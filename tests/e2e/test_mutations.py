@@ -16,8 +16,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.crypto import aead
 from securechat.e2e import content, identity, inbox, keystore, receiver, room, safety, sealing
-from securechat.signed import certificates, prekeys, roster
+from securechat.signed import certificates, encoding, entries, prekeys, roster
 from securechat.signed.roster import Member, Roster
+from securechat.signed.suites import Suite
 from tests.e2e import test_attacks_frames as frames
 from tests.e2e import test_attacks_keys as keys
 from tests.e2e import test_attacks_roster as rosters
@@ -32,6 +33,15 @@ def yes(*_: object) -> bool:
 def no(*_: object) -> bool:
     """Say that nothing is wrong, where a check asks for what is."""
     return False
+
+
+def nothing(*_: object) -> None:
+    """Find nothing wrong, where a check gives what is, or raises it."""
+
+
+def x25519(_: bytes) -> Suite:
+    """A suite that exists, whatever is named."""
+    return Suite.X25519
 
 
 def ever_named(self: Roster, name: str, _: bytes) -> Member | None:
@@ -68,6 +78,7 @@ MUTATIONS = (
     Mutation(safety, "is_pinned", keys.ChangedKeyTests, "test_verified_is_of_one_key"),
     Mutation(safety.Pins, "is_blocked", keys.ChangedKeyTests, "test_blocks_sending", no),
     Mutation(safety.Pins, "is_blocked", keys.ChangedKeyTests, "test_others_go_on", no),
+    Mutation(safety.Pins, "is_blocked", keys.ChangedKeyTests, "test_who_has_our_key_already", no),
     Mutation(room, "is_member_now", keys.HandingTests, "test_members_only"),
     Mutation(sealing, "is_for_room", keys.SealedKeyTests, "test_another_room"),
     Mutation(sealing, "is_same_session", keys.SealedKeyTests, "test_another_descriptor_in_the_open"),
@@ -102,6 +113,13 @@ MUTATIONS = (
     Mutation(receiver, "fits_neighbours", frames.MemberTests, "test_a_late_frame_on_another_future"),
     Mutation(content, "is_padded", frames.MemberTests, "test_padding"),
     Mutation(content, "is_of_room", frames.MemberTests, "test_another_room_inside"),
+    Mutation(encoding, "name_refusal", keys.CertificateTests, "test_names", nothing),
+    Mutation(entries, "is_room", rosters.FoundingTests, "test_names"),
+    Mutation(prekeys, "read_suite", keys.PrekeyTests, "test_suites", x25519),
+    Mutation(Roster, "only_grew", frames.MemberTests, "test_session_kept_after_a_removal"),
+    Mutation(Roster, "check_reaches", rosters.ChainTests, "test_rolled_back", nothing),
+    Mutation(receiver.ReceivingSession, "refusal", frames.RelayTests, "test_replay", nothing),
+    Mutation(inbox.Inbox, "take_key", keys.SealedKeyTests, "test_replayed_session", nothing),
     Mutation(keystore, "is_whole", stores.PlainTests, "test_copied"),
     Mutation(keystore, "is_whole", stores.PlainTests, "test_every_bit"),
     Mutation(keystore, "is_recent", stores.PlainTests, "test_rolled_back"),

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.crypto import aead
 from securechat.e2e.chain import Frame, Header, message_key, message_seed, next_chain_key
-from securechat.e2e.outcomes import Refusal
+from securechat.e2e.outcomes import Opened, Refusal
 from securechat.e2e.receiver import (
     MAX_JUMP,
     MAX_SKIPPED,
@@ -229,6 +229,30 @@ class SenderTests(SynchronousTestCase):
         scene.rooms["alice"].rekey()
         scene.say("alice")
         self.assertIsNot(scene.rooms["alice"]._sending, first)
+
+    def test_given_up(self) -> None:
+        """A message that is sealed again says how many before it were given up, within its own session."""
+        scene = Scene("alice", "bob")
+        room = scene.rooms["alice"]
+        jobs = []
+        for text in ("a", "b", "c"):
+            scene.hand("alice")
+            job = room.begin(scene.body(text), NOW)
+            room.finish(job, aead.seal(job.key, job.header, job.plaintext))
+            jobs.append(job)
+        self.assertEqual(room.voided, 0)
+        room.void(jobs[2])
+        room.void(jobs[1])
+        self.assertEqual(room.voided, 2)
+        (opened,) = scene.hear("bob", "alice", scene.say("alice", "b", room.voided))
+        assert isinstance(opened, Opened)
+        self.assertEqual((opened.gap, room.voided), ((0, 0), 0))
+        room.rekey()
+        self.assertEqual(room.voided, 0)
+        room.void(jobs[0])
+        scene.hand("alice")
+        room.void(jobs[0])
+        self.assertEqual(room.voided, 0)
 
     def test_not_while_sealing(self) -> None:
         """A session does not end under a message that is being sealed."""

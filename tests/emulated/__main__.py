@@ -5,9 +5,8 @@ be built.
 """
 
 import os
-import subprocess
 import sys
-from typing import Final
+from typing import Final, NoReturn
 
 from tests.emulated.build import CHECKOUT, HERE, BuildError, NoHeadersError, build_driver, build_pycuda
 
@@ -21,8 +20,13 @@ def prepended(variable: str, folder: str) -> str:
     return os.pathsep.join(filter(None, [folder, os.environ.get(variable)]))
 
 
+def become_trial(arguments: list[str], environment: dict[str, str]) -> NoReturn:
+    """Go on as trial, which so gets the terminal, the signals and the exit status."""
+    os.execve(sys.executable, [sys.executable, "-m", "twisted.trial", *arguments], environment)
+
+
 def main(words: list[str]) -> int:
-    """Build what is missing, then go on as trial."""
+    """Build what is missing, then go on as trial; give the status where that isn't possible."""
     real = "--real" in words
     rest = [word for word in words if word != "--real"]
     try:
@@ -36,7 +40,8 @@ def main(words: list[str]) -> int:
         environment["LD_LIBRARY_PATH"] = prepended("LD_LIBRARY_PATH", str(driver))
     if all(word.startswith("-") for word in rest):
         rest += [f"tests.emulated.{path.stem}" for path in sorted(HERE.glob(f"*{SUFFIX}.py"))]
-    return subprocess.call([sys.executable, "-m", "twisted.trial", *rest], cwd=CHECKOUT, env=environment)
+    os.chdir(CHECKOUT)
+    become_trial(rest, environment)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ class BuildError(Exception):
 
 
 class NoHeadersError(BuildError):
-    """There is no cuda.h on the machine."""
+    """There is no cuda.h on this machine."""
 
 
 def cuda_home() -> Path:

@@ -1,6 +1,5 @@
 """The emulated driver itself, through PyCUDA: as strict as a device, and faulty when it is told to be."""
 
-import ctypes
 import gc
 import os
 import shutil
@@ -20,13 +19,14 @@ from twisted.trial.unittest import SkipTest
 
 from securechat.crypto import aead
 from securechat.crypto.device import KERNELS, SLACK_BYTES
-from tests.emulated.emulation import IS_EMULATED, EmulatedTestCase, configure, count
+from tests.emulated.emulation import IS_EMULATED, EmulatedTestCase, configure, count, register, reset, unregister
 from tests.emulated.images import compiled, pretended
 
 PAGE = 4096
+OUT_OF_MEMORY, ALREADY_REGISTERED, NOT_REGISTERED = 2, 712, 713
+"""CUresults."""
 QUIET = drv.event_flags.BLOCKING_SYNC | drv.event_flags.DISABLE_TIMING
 CHILD_TIMEOUT_S = 60
-OUT_OF_MEMORY, ALREADY_REGISTERED, NOT_REGISTERED = 2, 712, 713
 
 
 @contextmanager
@@ -69,17 +69,6 @@ def elsewhere(work: Callable[[], Any]) -> Any:
 def pages(size: int = PAGE) -> Any:
     """Make an array that has its pages to itself."""
     return drv.aligned_zeros(size, np.uint8, alignment=PAGE)
-
-
-def lock(array: Any) -> int:
-    """Pin an array; give the driver's code. PyCUDA's own register_host_memory can't be used: see PinnedCases."""
-    library = ctypes.CDLL("libcuda.so.1")
-    return int(library.cuMemHostRegister_v2(ctypes.c_void_p(array.ctypes.data), ctypes.c_size_t(array.nbytes), 0))
-
-
-def unlock(array: Any) -> int:
-    """Unpin an array; give the driver's code."""
-    return int(ctypes.CDLL("libcuda.so.1").cuMemHostUnregister(ctypes.c_void_p(array.ctypes.data)))
 
 
 def on_device(array: Any) -> Any:
@@ -217,7 +206,7 @@ class ContextCases(EmulatedTestCase):
         script = (
             "import threading, pycuda.driver as d\nd.init()\n"
             "thread = threading.Thread(target=lambda: d.Device(0).make_context())\n"
-            "thread.start(); thread.join(); import time; time.sleep(60)"
+            "thread.start(); thread.join()"
         )
         command = [sys.executable, "-c", script]
         done = subprocess.run(command, check=False, capture_output=True, timeout=CHILD_TIMEOUT_S)
@@ -233,12 +222,7 @@ class ContextCases(EmulatedTestCase):
             self.assertIn("out-of-thread context", str(caught[0].message))
             self.assertEqual(count("live_bytes"), 100)
         self.assertEqual(count("leaked_bytes"), 100)
-        configure()
-        self.flush_leak()
-
-    def flush_leak(self) -> None:
-        """Forget a leak that was meant."""
-        super().setUp()
+        reset()
 
     def test_leak(self) -> None:
         """A context that is destroyed with memory counts it as leaked, and takes it back."""
@@ -247,7 +231,7 @@ class ContextCases(EmulatedTestCase):
             self.assertEqual(count("live_bytes"), 1000)
         self.assertEqual((count("live_bytes"), count("leaked_bytes")), (0, 1000))
         del memory
-        self.flush_leak()
+        reset()
 
 
 class MemoryCases(EmulatedTestCase):
@@ -333,29 +317,44 @@ class MemoryCases(EmulatedTestCase):
                 stream.synchronize()
         self.assert_misuse("freed while a copy was queued")
 
+    def test_taken_again_under_copy(self) -> None:
+        """So it does if another allocation has taken the address meanwhile."""
+        only_emulated()
+        with context():
+            stream, memory = drv.Stream(), drv.mem_alloc(8)
+            drv.memcpy_dtoh_async(np.zeros(8, np.uint8), memory, stream)
+            address = int(memory)
+            memory.free()
+            again = drv.mem_alloc(8)
+            self.assertEqual(int(again), address)
+            with self.assertRaisesRegex(drv.LogicError, "illegal memory access"):
+                stream.synchronize()
+        self.assert_misuse("freed while a copy was queued")
+
 
 class PinnedCases(EmulatedTestCase):
     """Host memory is pinned by whole pages, once."""
 
-    def test_locked(self) -> None:
-        """An array is pinned until it is released."""
+    def test_registered(self) -> None:
+        """An array is pinned until it is released, each of it once."""
         with context():
             array = pages()
-            self.assertEqual(lock(array), 0)
+            self.assertEqual(register(array), 0)
             self.assertEqual(count("live_pinned_bytes"), PAGE)
-            self.assertEqual(unlock(array), 0)
-            self.assertEqual((count("live_pinned_bytes"), unlock(array)), (0, NOT_REGISTERED))
+            self.assertEqual(unregister(array), 0)
+            self.assertEqual(unregister(array), NOT_REGISTERED)
 
-    def test_pycuda_crashes(self) -> None:
-        """PyCUDA's register_host_memory ends the process with numpy 2, which is why nothing here calls it."""
+    def test_pycudas_own(self) -> None:
+        """PyCUDA's register_host_memory ends the process (its issue 459): it returns what it has destroyed."""
         only_emulated()
         script = (
             "import numpy, pycuda.driver as d\nd.init()\ncontext = d.Device(0).make_context()\n"
-            "try:\n    d.register_host_memory(d.aligned_zeros(4096, numpy.uint8)).base.unregister()\n"
-            "finally:\n    context.pop()"
+            "d.register_host_memory(numpy.zeros(8192, numpy.uint8)); print('still there')"
         )
-        done = subprocess.run([sys.executable, "-c", script], check=False, timeout=CHILD_TIMEOUT_S)
+        command = [sys.executable, "-c", script]
+        done = subprocess.run(command, check=False, capture_output=True, timeout=CHILD_TIMEOUT_S)
         self.assertLess(done.returncode, 0)
+        self.assertEqual(done.stdout, b"")
 
     def test_allocated(self) -> None:
         """Pinned memory can be taken from the driver."""
@@ -370,15 +369,17 @@ class PinnedCases(EmulatedTestCase):
         only_emulated()
         with context():
             array = pages(2 * PAGE)
-            codes = [lock(array[:10]), lock(array[20:30]), lock(array[PAGE:])]
+            codes = [register(part) for part in (array[:10], array[20:30], array[PAGE:])]
             self.assertEqual(codes, [0, ALREADY_REGISTERED, 0])
-            self.assertEqual((unlock(array), unlock(array[PAGE:])), (0, 0))
+            self.assertEqual([unregister(part) for part in (array[:10], array[PAGE:])], [0, 0])
 
     def test_refused(self) -> None:
-        """Where pinning is refused, it is want of memory."""
-        configure(pinnable_bytes=0)
+        """Where pinning is refused, it is drv.MemoryError."""
+        configure(pinnable_bytes=PAGE - 1)
         with context():
-            self.assertEqual(lock(pages()), OUT_OF_MEMORY)
+            with self.assertRaises(drv.MemoryError):
+                drv.pagelocked_empty(PAGE, np.uint8)
+            self.assertEqual(register(pages()), OUT_OF_MEMORY)
 
     def test_unpinned_copies(self) -> None:
         """Queued copies of memory that isn't pinned are counted."""
@@ -386,11 +387,11 @@ class PinnedCases(EmulatedTestCase):
             stream, memory, array = drv.Stream(), drv.mem_alloc(PAGE), pages()
             drv.memcpy_htod_async(memory, array, stream)
             stream.synchronize()
-            lock(array)
+            register(array)
             drv.memcpy_htod_async(memory, array, stream)
             stream.synchronize()
             self.assertEqual((count("copies"), count("unpinned_copies")), (2, 1))
-            unlock(array)
+            unregister(array)
             memory.free()
 
     def test_unpinned_under_copy(self) -> None:
@@ -398,9 +399,9 @@ class PinnedCases(EmulatedTestCase):
         only_emulated()
         with context():
             stream, memory, array = drv.Stream(), drv.mem_alloc(PAGE), pages()
-            lock(array)
+            register(array)
             drv.memcpy_htod_async(memory, array, stream)
-            unlock(array)
+            unregister(array)
             with self.assertRaisesRegex(drv.LogicError, "illegal memory access"):
                 stream.synchronize()
         self.assert_misuse("unpinned while a copy was queued")
@@ -470,6 +471,16 @@ class StreamCases(EmulatedTestCase):
             stream, memory = drv.Stream(), drv.mem_alloc(4)
             drv.memset_d8_async(memory, 1, 4, stream)
             self.assertEqual(from_device(memory, 4).tolist(), [1] * 4)
+            memory.free()
+
+    def test_behind_default_stream(self) -> None:
+        """What another stream is given comes after what the default stream was given before."""
+        with context():
+            stream, memory, array = drv.Stream(), drv.mem_alloc(4), np.zeros(4, np.uint8)
+            drv.memset_d8(memory, 1, 4)
+            drv.memcpy_dtoh_async(array, memory, stream)
+            stream.synchronize()
+            self.assertEqual(array.tolist(), [1] * 4)
             memory.free()
 
     def test_polling(self) -> None:
@@ -671,14 +682,14 @@ class LaunchCases(EmulatedTestCase):
             self.assert_illegal()
 
     def test_beyond_allocation(self) -> None:
-        """A kernel that reads a page beyond its buffer makes the waiting fail, and the process goes on."""
+        """A kernel that goes a page beyond its buffers makes the waiting fail, and the process goes on."""
         only_emulated()
         with context():
             padding = Padding()
             padding.arguments[4] = 1 << 12
             padding.launch()
             self.assert_illegal()
-        self.assert_misuse("wrote behind an allocation")
+        self.assert_misuse("wrote behind an allocation of 4 bytes")
         with context():
             padding = Padding()
             padding.launch()
@@ -729,6 +740,17 @@ class FaultCases(EmulatedTestCase):
             for later in (event.synchronize, stream.synchronize, drv.Stream, padding.launch, padding.found):
                 with self.assertRaises(drv.LaunchError):
                     later()
+
+    def test_nothing_after_failure(self) -> None:
+        """What was queued behind a launch that fails doesn't happen."""
+        configure(fail_launch=1)
+        with context():
+            padding, array = Padding(), np.zeros(4, np.uint8)
+            padding.launch()
+            drv.memcpy_dtoh_async(array, padding.length, None)
+            with self.assertRaises(drv.LaunchError):
+                drv.Context.synchronize()
+            self.assertEqual(array.tolist(), [0] * 4)
 
     def test_next_context(self) -> None:
         """Another context knows nothing of it."""

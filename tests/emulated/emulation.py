@@ -26,7 +26,7 @@ error, too.
 """
 
 import ctypes
-from typing import Final
+from typing import Any, Final
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
@@ -42,6 +42,20 @@ if IS_EMULATED:
     _library.emulated_misuse.restype = ctypes.c_char_p
 
 NOTHING_LEFT: Final = ("live_contexts", "live_bytes", "live_pinned_bytes", "leaked_bytes", "leaked_pinned_bytes")
+
+
+def register(array: Any) -> int:
+    """Pin an array and give the CUresult. PyCUDA has no function for it that works."""
+    return int(_library.cuMemHostRegister_v2(_address(array), ctypes.c_size_t(array.nbytes), 0))
+
+
+def unregister(array: Any) -> int:
+    """Unpin an array that was registered, and give the CUresult."""
+    return int(_library.cuMemHostUnregister(_address(array)))
+
+
+def _address(array: Any) -> ctypes.c_void_p:
+    return ctypes.c_void_p(array.ctypes.data)
 
 
 def configure(**settings: int) -> None:

@@ -193,6 +193,7 @@ class FailureTests(CudaTestCase):
             Mutation("sha512.cu", "rotate<41>", "rotate<42>"),
             Mutation("hmac.cu", half, half.replace("8", "7")),
             Mutation("pack_texts.cu", "i < 16; ++i", "i < 15; ++i"),
+            Mutation("padding.cu", "ok[m] = padding ? 1 : 0;", "ok[m] = 1;"),
         ):
             device = HostDevice(built(mutation, flags=("-O0",)))
             with self.assertRaises(DeviceUnavailable) as caught:
@@ -219,6 +220,7 @@ class MemoryTests(CudaTestCase):
         self.assert_right(engine)
         self.assertGreater(engine.stats.halvings, 0)
         self.assertEqual((engine.usable, self.fallback.items), (True, 0))
+        self.assertEqual(len(self.devices[0].memory), 3)
 
     def test_no_memory_at_all(self) -> None:
         """Without memory for the smallest slots a batch goes to the CPU, and the next one tries again."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from threading import Thread
+from threading import Condition, Thread
 from typing import Final
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -78,14 +78,22 @@ class Reader(Thread):
         self.seqs: list[int] = []
         self.last: Goodbye | None = None
         self._talker = talker
+        self._read = Condition()
 
     def run(self) -> None:
         """Read."""
         for message in self._talker.messages():
             if isinstance(message, Delivery):
-                self.seqs.extend(range(message.first_seq, message.first_seq + len(message.items)))
+                with self._read:
+                    self.seqs.extend(range(message.first_seq, message.first_seq + len(message.items)))
+                    self._read.notify()
             elif isinstance(message, Goodbye):
                 self.last = message
+
+    def wait_for(self, seq: int) -> None:
+        """Wait, not for ever, until a message was read: on a busy machine this thread may be behind."""
+        with self._read:
+            self._read.wait_for(lambda: seq in self.seqs[-1:], 20)
 
 
 class SlowReaderTests(SynchronousTestCase):
@@ -113,6 +121,7 @@ class SlowReaderTests(SynchronousTestCase):
         sender.most_bytes = before
         sender.post(130)
         self.assertLess(sender.most_bytes - before, len(slow) * 4 * MIB)
+        reader.wait_for(sender.sent)
         # The talk was longer than all the buffers on the way, so both have been dropped; nobody waits for them.
         relay.terminate()
         relay.wait()

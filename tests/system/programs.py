@@ -23,9 +23,13 @@ WAIT_S: Final = 20.0
 TWISTD: Final = str(Path(sys.executable).with_name("twistd"))
 
 
+KEPT = ("PATH", "COVERAGE_PROCESS_START")
+"""What programs need of our own environment."""
+
+
 def environment(home: Path) -> dict[str, str]:
     """An environment that has nothing of the user's in it."""
-    kept = {name: os.environ[name] for name in ("PATH", "COVERAGE_PROCESS_START") if name in os.environ}
+    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
     return {**kept, "HOME": str(home), "SECURECHAT_HOME": str(home), "LANG": "C.UTF-8", "TERM": "xterm-256color"}
 
 

@@ -18,7 +18,7 @@ class ReadmeTests(SynchronousTestCase):
     def test_python_examples_run(self) -> None:
         """Every Python example runs to its end without an error or a word on stderr."""
         blocks = BLOCK.findall(README.read_text(encoding="utf-8"))
-        self.assertEqual(len(blocks), 2)
+        self.assertEqual(len(blocks), 3)
         for block in blocks:
             done = subprocess.run(
                 [sys.executable, "-W", "error", "-c", block],

@@ -246,13 +246,13 @@ CUresult cuFuncSetCacheConfig(CUfunction handle, CUfunc_cache)
     return function_of(context, handle) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
 }
 
-// PyCUDA's prepared calls still make this call, and then give the shape to cuLaunchKernel, which is what counts.
+// PyCUDA calls this before each prepared launch, which then says it again itself.
 CUresult cuFuncSetBlockShape(CUfunction handle, int x, int y, int z)
 {
     WITH_CONTEXT
     if (!function_of(context, handle))
         return CUDA_ERROR_INVALID_HANDLE;
-    return x < 1 || y < 1 || z < 1 ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
+    return x > 0 && y > 0 && z > 0 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
 // The kernels know one dimension, so the others have to be 1.
