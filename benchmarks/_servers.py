@@ -5,7 +5,6 @@ import re
 import shutil
 import signal
 import socket
-import ssl
 import struct
 import subprocess
 import sys
@@ -18,15 +17,20 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+from _people import Member, RoomLog
+from OpenSSL import SSL
 
 from securechat.wire.framing import frame
-from securechat.wire.messages import VERSION, Enter, FromRelay, Hello, Post, SessionKey, Welcome
+from securechat.wire.messages import FromRelay, Greeting, Post, Welcome
 
 SEALED: Final = os.urandom(64).hex().encode()
 """The content of every message: 128 bytes."""
 
 PREFIX: Final = struct.Struct("!I")
 DECODER: Final = msgspec.msgpack.Decoder(FromRelay)
+
+ADDED_AT_ONCE: Final = 19
+"""Members whom one of them adds: the relay takes twenty entries of one client at once."""
 
 RELAY_TCP: Final = "relay tcp"
 RELAY_TLS: Final = "relay tls"
@@ -52,7 +56,7 @@ reactor.run()
 class Peer:
     """One loaded connection: its bytes in and out, frames sliced where they are wanted."""
 
-    def __init__(self, connected: socket.socket) -> None:
+    def __init__(self, connected: socket.socket | SSL.Connection) -> None:
         self.sock = connected
         self.bytes_in = 0
         self._rest = b""
@@ -78,7 +82,7 @@ class Peer:
     def frames(self) -> list[bytes]:
         """The bodies of the frames that a read completes, and what TLS has decrypted beyond it."""
         data = self._rest + self.read()
-        while isinstance(self.sock, ssl.SSLSocket) and self.sock.pending():
+        while isinstance(self.sock, SSL.Connection) and self.sock.pending():
             data += self.read()
         at, found = 0, []
         while len(data) - at >= 4:
@@ -90,6 +94,25 @@ class Peer:
         self._rest = data[at:]
         return found
 
+    def until(self, kind: type) -> Any:
+        """The last message of a kind in the first read that brings one."""
+        found = None
+        while found is None:
+            for message in map(DECODER.decode, self.frames()):
+                if isinstance(message, kind):
+                    found = message
+        return found
+
+    def login(self, member: Member) -> None:
+        """Be greeted and welcomed by the relay."""
+        self.send(member.hello(self.until(Greeting).nonce, self.sock))
+        self.until(Welcome)
+
+    def until_key(self, epoch: bytes) -> None:
+        """Read up to the session key of an epoch, without decoding what comes before."""
+        while not any(b"SessionKey" in body[:12] and epoch in body for body in self.frames()):
+            pass
+
 
 @dataclass
 class Server:
@@ -98,7 +121,7 @@ class Server:
     kind: str
     process: subprocess.Popen[str]
     port: int
-    tls: ssl.SSLContext | None
+    tls: SSL.Context | None
 
     @property
     def is_relay(self) -> bool:
@@ -109,7 +132,13 @@ class Server:
         """A new connection."""
         sock = socket.create_connection(("127.0.0.1", self.port))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return Peer(self.tls.wrap_socket(sock) if self.tls else sock)
+        if self.tls is None:
+            return Peer(sock)
+        # Python's own TLS has no exporters, to which a login is bound.
+        link = SSL.Connection(self.tls, sock)
+        link.set_connect_state()
+        link.do_handshake()
+        return Peer(link)
 
     def memory_kib(self) -> int:
         """Its resident memory."""
@@ -158,12 +187,14 @@ class Room:
         self.peers: list[Peer] = []
         self.delivered_bytes = 0
         """The length of one delivered message, or 0 where that differs."""
+        people: list[Member] = []
         for number in range(members):
             self.peers.append(server.connect())
             if server.is_relay:
-                self._enter_relay(number)
+                people.append(Member(self.member(number)))
+                self.peers[-1].login(people[-1])
         if server.is_relay:
-            self._catch_up()
+            self._fill_relay(people)
         elif server.kind == SEED:
             self.delivered_bytes = len(SEALED) + PREFIX.size
         elif server.kind == "redis":
@@ -173,26 +204,20 @@ class Room:
         for peer in self.peers:
             peer.bytes_in = 0
 
-    def _enter_relay(self, number: int) -> None:
-        peer = self.peers[number]
-        peer.send(frame(Hello(VERSION, self.member(number))))
-        self._until(peer, Welcome)
-        peer.send(frame(Enter(f"#{self.name}")))
-        self.epoch = self._until(peer, SessionKey).epoch
-
-    def _catch_up(self) -> None:
-        """Read what those who came first have been told of the others."""
-        for peer in self.peers[:-1]:
-            while self._until(peer, SessionKey).epoch != self.epoch:
-                pass
-
-    def _until(self, peer: Peer, kind: type) -> Any:
-        found = None
-        while found is None:
-            for message in map(DECODER.decode, peer.frames()):
-                if isinstance(message, kind):
-                    found = message
-        return found
+    def _fill_relay(self, people: list[Member]) -> None:
+        """The first one founds the room, and each adds some until all are in it."""
+        log = RoomLog(f"#{self.name}", people[0])
+        data, inside = log.founding, 1
+        for author, peer in zip(people, self.peers, strict=True):
+            comers = people[inside : inside + ADDED_AT_ONCE]
+            peer.send(data + b"".join(log.add(author, comer) for comer in comers))
+            data, inside = b"", inside + len(comers)
+            # Everybody reads along, so that nobody is left behind by what the room tells of itself.
+            for each in self.peers[:inside]:
+                each.until_key(log.epoch)
+            if inside == len(people):
+                break
+        self.epoch = log.epoch
 
     def _subscribe_redis(self) -> None:
         channel = self.name.encode()
@@ -255,9 +280,7 @@ def serving(kind: str, core: int | None) -> Iterator[Server]:
             if kind == RELAY_TCP:
                 command.append("--plaintext")
             else:
-                context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-                context.check_hostname = False
-                context.verify_mode = ssl.CERT_NONE
+                context = SSL.Context(SSL.TLS_CLIENT_METHOD)
         elif kind != SEED:
             with socket.create_server(("127.0.0.1", 0)) as free:
                 port = free.getsockname()[1]

@@ -5,10 +5,11 @@
 A relay runs in a process of its own (`twistd`), on one core; the load comes over loopback from another one. The
 baseline, "seed", is what the original program's server was, written with Twisted as it comes: the stock
 `Int32StringReceiver` and one `sendString` for each receiver, no names, no keys, no numbers, no acknowledgements.
-`--peers` adds Redis pub/sub and NATS where they are installed. All run interleaved, and the ratios are what to
-trust. Messages carry 128 sealed bytes, and each one is posted in a frame of its own; "runs" means 32 in a frame,
-as our client sends what has been waiting, for servers that have such frames. With TLS the load is made by
-Python, which is slower than what it measures: look at the server's CPU time there.
+Logins, and the signing of the room's log, come before what is measured. `--peers` adds Redis pub/sub and NATS where
+they are installed. All run interleaved, and the ratios are what to trust. Messages carry 128 sealed bytes, and each
+one is posted in a frame of its own; "runs" means 32 in a frame, as our client sends what has been waiting, for
+servers that have such frames. With TLS the load is made by Python, which is slower than what it measures: look at
+the server's CPU time there.
 """
 
 import argparse
@@ -16,7 +17,6 @@ import json
 import os
 import platform
 import resource
-import ssl
 import statistics
 import time
 from collections.abc import Callable
@@ -25,10 +25,9 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 from _load import Rate, busy_rooms, latency, load_program, percentile, stream
+from _people import Member
 from _servers import RELAY_TCP, RELAY_TLS, SEED, Room, Server, peers_installed, serving
-
-from securechat.wire.framing import frame
-from securechat.wire.messages import VERSION, Hello
+from OpenSSL import SSL
 
 
 @dataclass
@@ -89,8 +88,7 @@ def idle(connections: int) -> Measure:
         for number in range(connections):
             peer = server.connect()
             if server.is_relay:
-                peer.send(frame(Hello(VERSION, f"idle-{number}")))
-                peer.frames()
+                peer.login(Member(f"idle-{number}"))
             peers.append(peer)
         time.sleep(0.5)
         used = (server.memory_kib() - before) / connections
@@ -163,7 +161,7 @@ def report(rows: list[Row], as_json: bool) -> None:
         "python": platform.python_version(),
         "twisted": version("twisted"),
         "msgspec": version("msgspec"),
-        "openssl": ssl.OPENSSL_VERSION,
+        "openssl": SSL.SSLeay_version(SSL.SSLEAY_VERSION).decode(),
         "load by": "load.c" if load_program() else "Python",
         "load average": os.getloadavg()[0],
     }

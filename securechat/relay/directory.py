@@ -1,40 +1,152 @@
-"""Who is logged in under which name. A name belongs to one link at a time and is free again when that ends."""
+"""Whose the names are, for good, and who is logged in.
 
-from typing import Generic, TypeVar
+A name belongs to the identity key that first logged in under it, and an identity key has that one name. Of each the
+newest device certificate and prekey are kept for others to ask for: in this version a person has one device, and
+a new one takes the place of the old one.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Generic, Protocol, TypeVar
 
 from securechat.wire.codes import Code
-from securechat.wire.names import name_refusal
 
-Holder = TypeVar("Holder")
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Somebody who has a name here."""
+
+    name: str
+    identity: bytes
+    device: bytes
+    certificate: bytes
+    """Their newest, as it travels."""
+    prekey: bytes
+    """Their newest, as it travels."""
+    prekey_until_ms: int
+    """When that is over."""
+
+
+class Owners(Protocol):
+    """Where owners are kept; the seam for a directory that outlives the relay."""
+
+    def __len__(self) -> int:
+        """How many names are owned."""
+
+    def named(self, name: str) -> Owner | None:
+        """Who owns a name."""
+
+    def identified(self, identity: bytes) -> Owner | None:
+        """Whose an identity key is."""
+
+    def having(self, device: bytes) -> Owner | None:
+        """Whose device this is now."""
+
+    def keep(self, owner: Owner) -> None:
+        """Keep somebody new, or what is new of somebody known."""
+
+
+class MemoryOwners:
+    """Owners for as long as the relay runs."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, Owner] = {}
+        self._by_identity: dict[bytes, Owner] = {}
+        self._by_device: dict[bytes, Owner] = {}
+
+    def __len__(self) -> int:
+        """How many names are owned."""
+        return len(self._by_name)
+
+    def named(self, name: str) -> Owner | None:
+        """Who owns a name."""
+        return self._by_name.get(name)
+
+    def identified(self, identity: bytes) -> Owner | None:
+        """Whose an identity key is."""
+        return self._by_identity.get(identity)
+
+    def having(self, device: bytes) -> Owner | None:
+        """Whose device this is now."""
+        return self._by_device.get(device)
+
+    def keep(self, owner: Owner) -> None:
+        """Keep somebody new, or what is new of somebody known; a device that was replaced is nobody's."""
+        before = self._by_identity.get(owner.identity)
+        if before is not None:
+            del self._by_device[before.device]
+        self._by_name[owner.name] = self._by_identity[owner.identity] = self._by_device[owner.device] = owner
+
+
+class Replaceable(Protocol):
+    """A session, as the directory sees it."""
+
+    def replaced(self) -> None:
+        """The same identity has logged in again; the session ends, and releases itself, at once."""
+
+
+Holder = TypeVar("Holder", bound=Replaceable)
 
 
 class Directory(Generic[Holder]):
-    """Names and their holders, at most `max_clients` of them."""
+    """At most `max_names` owners, of whom at most `max_clients` are logged in, each once."""
 
-    def __init__(self, max_clients: int) -> None:
+    def __init__(self, owners: Owners, max_clients: int, max_names: int) -> None:
+        self._owners = owners
         self._max_clients = max_clients
-        self._holders: dict[str, Holder] = {}
+        self._max_names = max_names
+        self._holders: dict[bytes, Holder] = {}
 
     def __len__(self) -> int:
         """How many are logged in."""
         return len(self._holders)
 
-    def claim(self, name: str, holder: Holder) -> Code | None:
-        """Give a name to its first claimant; the reason where that cannot be."""
-        refusal = name_refusal(name)
-        if refusal is not None:
-            return refusal
-        if name in self._holders:
-            return Code.NAME_TAKEN
-        if len(self._holders) >= self._max_clients:
+    def claim(self, owner: Owner, holder: Holder) -> Code | None:
+        """Log in somebody who has proven to be who they say; the reason where that cannot be."""
+        named = self._owners.named(owner.name)
+        if named is not None and named.identity != owner.identity:
+            return Code.NAME_OWNED
+        known = self._owners.identified(owner.identity)
+        having = self._owners.having(owner.device)
+        if known is not None and known.name != owner.name:
+            return Code.BAD_CERTIFICATE
+        if having is not None and having.identity != owner.identity:
+            return Code.BAD_CERTIFICATE
+        older = self._holders.get(owner.identity)
+        if older is None and len(self._holders) >= self._max_clients:
             return Code.FULL
-        self._holders[name] = holder
+        if known is None and len(self._owners) >= self._max_names:
+            return Code.FULL
+        self._owners.keep(owner)
+        if older is not None:
+            older.replaced()
+        self._holders[owner.identity] = holder
         return None
 
-    def find(self, name: str) -> Holder | None:
-        """Who holds a name now."""
-        return self._holders.get(name)
+    def renew(self, identity: bytes, prekey: bytes, until_ms: int) -> None:
+        """Somebody offers a new prekey, which has been checked."""
+        owner = self._owners.identified(identity)
+        assert owner is not None, "they are logged in"
+        self._owners.keep(replace(owner, prekey=prekey, prekey_until_ms=until_ms))
 
-    def release(self, name: str) -> None:
-        """A name is free again."""
-        del self._holders[name]
+    def find(self, identity: bytes) -> Holder | None:
+        """The session of somebody who is logged in."""
+        return self._holders.get(identity)
+
+    def release(self, identity: bytes) -> None:
+        """Somebody is not logged in any more."""
+        del self._holders[identity]
+
+    def certificate(self, identity: bytes) -> bytes:
+        """The newest certificate of an identity key; empty for one that nobody has here."""
+        owner = self._owners.identified(identity)
+        return b"" if owner is None else owner.certificate
+
+    def look_up(self, name: str) -> tuple[bytes, bool]:
+        """The newest certificate of a name's owner, empty for a name that nobody has, and whether they are here."""
+        owner = self._owners.named(name)
+        return (b"", False) if owner is None else (owner.certificate, owner.identity in self._holders)
+
+    def prekey(self, device: bytes, now_ms: int) -> bytes:
+        """The newest prekey of a device; empty for one that is unknown, was replaced, or whose last one is over."""
+        owner = self._owners.having(device)
+        return b"" if owner is None or owner.prekey_until_ms <= now_ms else owner.prekey

@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Factory, Protocol
 
 from securechat.relay.buckets import AddressLimits
-from securechat.relay.directory import Directory
+from securechat.relay.directory import Directory, MemoryOwners, Owners
 from securechat.relay.limits import RelayLimits
 from securechat.relay.log import MessageLog
 from securechat.relay.protocol import RelayProtocol
@@ -49,6 +49,7 @@ class RelayFactory(Factory):
         limits: RelayLimits,
         motd: str = "",
         exempt_loopback: bool = True,
+        owners: Owners | None = None,
     ) -> None:
         self.clock = clock
         self.turn = Turn(clock)
@@ -57,8 +58,10 @@ class RelayFactory(Factory):
         """Connections that ended, by the code of the relay's last word; `""` where the client left."""
         self.refused_addresses = 0
         self._motd = motd
-        self._directory: Directory[Session] = Directory(limits.max_clients)
-        self.rooms = Rooms(log, self.turn.at_end, now_ms, self._directory.find, limits.rooms)
+        self._now_ms = now_ms
+        owners = MemoryOwners() if owners is None else owners
+        self._directory: Directory[Session] = Directory(owners, limits.max_clients, limits.names)
+        self.rooms = Rooms(log, self.turn.at_end, now_ms, self._directory, limits)
         self._addresses = AddressLimits(
             clock, limits.per_address, limits.new_per_address, limits.new_every_s, exempt_loopback
         )
@@ -91,9 +94,9 @@ class RelayFactory(Factory):
         """The first message of a connection."""
         return Greeting(VERSION, urandom(32), self._motd)
 
-    def new_session(self, link: ClientLink) -> Session:
-        """A session for a new connection."""
-        return Session(link, self.clock, self._directory, self.rooms, self.limits)
+    def new_session(self, link: ClientLink, nonce: bytes) -> Session:
+        """A session for a new connection, which was greeted with a nonce."""
+        return Session(link, nonce, self._now_ms, self.clock, self._directory, self.rooms, self.limits)
 
     def connected(self, link: RelayProtocol) -> None:
         """A connection was made; whoever has kept us waiting for longest makes room for it."""

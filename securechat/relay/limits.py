@@ -41,13 +41,53 @@ class RelayLimits:
     """Bytes of sealed messages of one client that are read at once."""
 
     requests_per_s: float = 10.0
-    """`Enter`, `Leave`, `Ping` and `Pong` of one client; one that sends more is flooding."""
+    """Requests of one client: `Enter`, `Want`, `Lookup`, `Ask`, `Renew`, `Ping`, `Pong`. More are a flood."""
 
     requests_burst: int = 250
-    """`Enter`, `Leave`, `Ping` and `Pong` of one client at once."""
+    """Requests of one client at once."""
+
+    appends_per_s: float = 1.0
+    """`Append`s of one client; one that sends more is flooding."""
+
+    appends_burst: int = 20
+    """`Append`s of one client at once."""
+
+    hands_per_s: float = 64.0
+    """Sealed keys in one client's `Hand`s that are read for long; faster ones are read more slowly."""
+
+    hands_burst: int = 4_096
+    """Sealed keys of one client that are read at once: a room of a thousand, four times."""
+
+    hand_bytes_per_s: float = 128 * 1024
+    """Bytes of sealed keys of one client that are read for long."""
+
+    hand_bytes_burst: int = 8 * 1024 * 1024
+    """Bytes of sealed keys of one client that are read at once."""
+
+    names: int = 100_000
+    """Names that are owned, for good."""
 
     rooms: int = 200
-    """Rooms that one client may be in."""
+    """Rooms that one identity may be a member of; others can bring it into half of that."""
+
+    all_rooms: int = 10_000
+    """Rooms that there may be."""
+
+    log_bytes: int = 256 * 1024 * 1024
+    """Bytes of all entries of all rooms, which take about three times that in memory; over it only leaving and
+    removing go on."""
+
+    waiting_keys: int = 1_000
+    """Sealed keys that wait for a device; over it the oldest of them goes, as with the next two."""
+
+    waiting_keys_of_sender: int = 64
+    """Sealed keys of one device that wait for another."""
+
+    waiting_bytes: int = 128 * 1024 * 1024
+    """Bytes of all sealed keys that wait, what keeping them costs included."""
+
+    waiting_s: float = 14 * 24 * 3600.0
+    """For how long a sealed key waits: as long as the prekey may be used that it is sealed to."""
 
     outbox_bytes: int = 256 * 1024
     """Bytes that wait for a client that does not read."""
@@ -60,9 +100,6 @@ class RelayLimits:
 
     ping_s: float = 15.0
     """Silence before a ping; three such spans and the client is gone."""
-
-    ghost_s: float = 5.0
-    """Seconds in which the holder of a name must answer once somebody else asks for it."""
 
     stop_s: float = 4.0
     """Seconds that clients have to leave when the relay stops."""

@@ -1,7 +1,7 @@
 """One connection: bytes become inputs of a session, and the limits of a connection hold.
 
 The relay speaks first: `Greeting`. From its connection a client has ten seconds, the TLS handshake included, to
-log in by `Hello`.
+log in by `Hello`, which answers the nonce in the greeting.
 """
 
 from typing import Protocol, cast
@@ -10,6 +10,7 @@ import msgspec
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
+from securechat.relay.binding import Binding, binding_of
 from securechat.relay.limits import RelayLimits
 from securechat.relay.session import ClientLink, Session
 from securechat.wire.codes import Code
@@ -28,8 +29,8 @@ class Hub(Protocol):
     def greeting(self) -> Greeting:
         """The first message of a connection."""
 
-    def new_session(self, link: ClientLink) -> Session:
-        """A session for a new connection."""
+    def new_session(self, link: ClientLink, nonce: bytes) -> Session:
+        """A session for a new connection, which was greeted with a nonce."""
 
     def connected(self, link: "RelayProtocol") -> None:
         """A connection was made."""
@@ -55,7 +56,8 @@ class RelayProtocol(MessageProtocol):
         self.outbox_bytes = limits.outbox_bytes
         self.outbox_frames = limits.outbox_frames
         self._hub = hub
-        self._session = hub.new_session(self)
+        self._greeting = hub.greeting()
+        self._session = hub.new_session(self, self._greeting.nonce)
         self._handshake_call: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
@@ -63,7 +65,11 @@ class RelayProtocol(MessageProtocol):
         super().connectionMade()
         self._handshake_call = self.clock.callLater(self._hub.limits.handshake_s, self._too_late)
         self._hub.connected(self)
-        self.send(self._hub.greeting())
+        self.send(self._greeting)
+
+    def binding(self) -> Binding:
+        """What a login on this link is bound to."""
+        return binding_of(self.transport)
 
     def logged_in(self) -> None:
         """The session has a name."""
@@ -79,7 +85,7 @@ class RelayProtocol(MessageProtocol):
         self._session.asked()
 
     def link_closing(self) -> None:
-        """The name is free and the rooms are told at once, however long the client takes to close."""
+        """The rooms are told at once, however long the client takes to close."""
         self._stop_handshake()
         self._session.ended()
 

@@ -1,57 +1,78 @@
 """One client's session: what it may send when, and what that does.
 
 The life of a session is a machine: *greeting* until a `Hello` is taken, then *logged in*, then *ended*, which is
-as soon as the link closes for whatever reason, so that a name is free and a room is told at once. `Post`
-does not pass through the machine: a flag says whether posts are welcome now.
+as soon as the link closes for whatever reason, so that a room is told at once. `Post` does not pass through the
+machine: a flag says whether posts are welcome now.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 from automat import TypeMachineBuilder
 from twisted.internet.interfaces import IReactorTime
 
-from securechat.relay.buckets import TokenBucket
-from securechat.relay.directory import Directory
+from securechat.relay.allowance import Allowance
+from securechat.relay.binding import Binding
+from securechat.relay.directory import Directory, Owner
 from securechat.relay.limits import RelayLimits
+from securechat.relay.login import who_says
 from securechat.relay.rooms import Rooms
+from securechat.signed.errors import NotAuthentic
+from securechat.signed.prekeys import read_prekey
 from securechat.wire.codes import Code
-from securechat.wire.framing import farewell
+from securechat.wire.framing import farewell, frame
 from securechat.wire.messages import (
     VERSION,
+    Append,
+    Ask,
     Enter,
+    Found,
     FromClient,
     Goodbye,
+    Hand,
     Hello,
-    Leave,
     Limits,
+    Lookup,
+    Message,
     Post,
+    Prekeys,
     Refused,
+    Renew,
+    Want,
     Welcome,
 )
+
+Request = Renew | Enter | Append | Want | Lookup | Hand | Ask
+"""What only clients that are logged in may ask for."""
+
+_PREKEYS_A_FRAME = 30
+"""As many of the longest prekeys as fit a `Prekeys`."""
 
 
 class ClientLink(Protocol):
     """What a session can do to its link."""
 
+    def binding(self) -> Binding:
+        """What a login on this link is bound to."""
+
     def logged_in(self) -> None:
         """The client has a name now."""
 
-    def send(self, message: Welcome) -> None:
+    def send(self, message: Message) -> None:
         """Send a message."""
 
     def put(self, data: bytes) -> None:
         """Send a frame."""
+
+    def stream(self, frames: Iterator[bytes]) -> None:
+        """Send many frames, as fast as they are read."""
 
     def refuse(self, code: Code) -> None:
         """End the link because of what came."""
 
     def drop(self, last: Refused | Goodbye) -> None:
         """End the link with a last word."""
-
-    def challenge(self, seconds: float) -> None:
-        """End the link unless the client gives a sign of life."""
 
     def pause_reading(self, seconds: float) -> None:
         """Read nothing for a while."""
@@ -61,12 +82,12 @@ class _Life(Protocol):
     """What can happen to a session."""
 
     def hello(self, hello: Hello) -> None:
-        """The client asks for a name."""
+        """The client says who it is."""
 
-    def admitted(self, name: str) -> None:
-        """The name is the client's."""
+    def admitted(self, owner: Owner) -> None:
+        """The client is who it says."""
 
-    def request(self, message: Enter | Leave) -> None:
+    def request(self, message: Request) -> None:
         """The client asks for something that only clients with a name may ask for."""
 
     def ended(self) -> None:
@@ -79,6 +100,8 @@ class _Core:
 
     link: ClientLink
     session: "Session"
+    nonce: bytes
+    now_ms: Callable[[], int]
     directory: "Directory[Session]"
     rooms: Rooms
     limits: RelayLimits
@@ -92,29 +115,33 @@ def _machine() -> Callable[[_Core], _Life]:
 
     @greeting.upon(_Life.hello).loop()
     def decide(life: _Life, core: _Core, hello: Hello) -> None:
-        refusal = Code.VERSION if hello.version != VERSION else core.directory.claim(hello.name, core.session)
-        if refusal is None:
-            life.admitted(hello.name)
+        if hello.version != VERSION:
+            core.link.refuse(Code.VERSION)
             return
-        if refusal is Code.NAME_TAKEN:
-            # The holder may be a link that died unnoticed: it must answer, or the next attempt gets the name.
-            holder = core.directory.find(hello.name)
-            assert holder is not None
-            holder.challenge()
-        core.link.refuse(refusal)
+        try:
+            owner = who_says(hello, core.link.binding(), core.nonce, core.now_ms())
+        except NotAuthentic:
+            core.link.refuse(Code.BAD_CERTIFICATE)
+            return
+        refusal = core.directory.claim(owner, core.session)
+        if refusal is None:
+            life.admitted(owner)
+        else:
+            core.link.refuse(refusal)
 
     @greeting.upon(_Life.admitted).to(logged_in)
-    def welcome(life: _Life, core: _Core, name: str) -> None:
-        core.session.name = name
+    def welcome(life: _Life, core: _Core, owner: Owner) -> None:
+        session, limits = core.session, core.limits
+        session.name, session.identity, session.device = owner.name, owner.identity, owner.device
         # The outbox itself, by now: a fan-out calls this a hundred thousand times a second.
-        core.session.put = core.link.put
-        core.session.may_post = True
+        session.put = core.link.put
+        session.may_post = True
         core.link.logged_in()
-        limits = core.limits
-        core.link.send(Welcome(name, Limits(limits.window, limits.rooms, int(limits.ping_s))))
+        rooms = core.rooms.memberships.rooms_of(owner.identity)
+        core.link.send(Welcome(owner.name, rooms, Limits(limits.window, limits.rooms, int(limits.ping_s))))
 
     @greeting.upon(_Life.request).loop()
-    def too_early(life: _Life, core: _Core, message: Enter | Leave) -> None:
+    def too_early(life: _Life, core: _Core, message: Request) -> None:
         core.link.refuse(Code.OUT_OF_ORDER)
 
     @logged_in.upon(_Life.hello).loop()
@@ -122,18 +149,21 @@ def _machine() -> Callable[[_Core], _Life]:
         core.link.refuse(Code.OUT_OF_ORDER)
 
     @logged_in.upon(_Life.request).loop()
-    def carry_out(life: _Life, core: _Core, message: Enter | Leave) -> None:
-        if isinstance(message, Enter):
-            core.rooms.enter(core.session, message.room)
+    def carry_out(life: _Life, core: _Core, message: Request) -> None:
+        if isinstance(message, Renew):
+            _renew(core, message)
+        elif isinstance(message, Want):
+            core.link.stream(_prekeys(core, message))
+        elif isinstance(message, Lookup):
+            core.link.send(Found(message.name, *core.directory.look_up(message.name)))
         else:
-            assert isinstance(message, Leave)
-            core.rooms.leave(core.session, message.room)
+            core.rooms.ask(core.session, message)
 
     @logged_in.upon(_Life.ended).to(ended)
     def clear_up(life: _Life, core: _Core) -> None:
         core.session.may_post = False
-        core.rooms.leave_all(core.session)
-        core.directory.release(core.session.name)
+        core.rooms.gone(core.session)
+        core.directory.release(core.session.identity)
 
     greeting.upon(_Life.ended).to(ended).returns(None)
     ended.upon(_Life.ended).loop().returns(None)
@@ -142,33 +172,51 @@ def _machine() -> Callable[[_Core], _Life]:
     return builder.build()
 
 
+def _renew(core: _Core, renew: Renew) -> None:
+    try:
+        record = read_prekey(renew.prekey, core.session.device, core.now_ms())
+    except NotAuthentic:
+        core.link.refuse(Code.BAD_CERTIFICATE)
+        return
+    core.directory.renew(core.session.identity, renew.prekey, record.not_after_ms)
+
+
+def _prekeys(core: _Core, want: Want) -> Iterator[bytes]:
+    """The answer to `Want`, in frames that are built when they can be sent."""
+    now_ms = core.now_ms()
+    for at in range(0, len(want.devices), _PREKEYS_A_FRAME):
+        some = want.devices[at : at + _PREKEYS_A_FRAME]
+        yield frame(Prekeys([(device, core.directory.prekey(device, now_ms)) for device in some]))
+
+
 _new_life = _machine()
 
 
 class Session:
-    """One client, from its connection to its end; a `rooms.Member` while it is logged in."""
+    """One client, from its connection to its end; a `room.Client` while it is logged in."""
 
     def __init__(
         self,
         link: ClientLink,
+        nonce: bytes,
+        now_ms: Callable[[], int],
         clock: IReactorTime,
         directory: "Directory[Session]",
         rooms: Rooms,
         limits: RelayLimits,
     ) -> None:
         self.name = ""
+        self.identity = b""
+        self.device = b""
         self.may_post = False
         self.put = link.put
+        self.stream = link.stream
         self._link = link
-        self._clock = clock
         self._rooms = rooms
         self._limits = limits
         self._unanswered = 0
-        now = clock.seconds()
-        self._posts = TokenBucket(limits.posts_per_s, limits.posts_burst, now) if limits.posts_per_s else None
-        self._bytes = TokenBucket(limits.bytes_per_s, limits.bytes_burst, now) if limits.bytes_per_s else None
-        self._requests = TokenBucket(limits.requests_per_s, limits.requests_burst, now)
-        self._life = _new_life(_Core(link, self, directory, rooms, limits))
+        self._allowance = Allowance(clock, limits)
+        self._life = _new_life(_Core(link, self, nonce, now_ms, directory, rooms, limits))
 
     def received(self, message: FromClient) -> None:
         """A message came from the client."""
@@ -178,15 +226,30 @@ class Session:
             self._link.drop(farewell(Code.QUIT))
         elif isinstance(message, Hello):
             self._life.hello(message)
-        elif isinstance(message, Enter | Leave) and self.asked():
+        elif isinstance(message, Request) and self._is_allowed(message):
             self._life.request(message)
+
+    def _is_allowed(self, message: Request) -> bool:
+        """Whether a request is not one too many; the link has been ended where it is."""
+        if isinstance(message, Hand):
+            self._read_slowly(self._allowance.wait_for_keys([len(blob) for _, blob in message.items]))
+            return True
+        if isinstance(message, Append):
+            return self._within(self._allowance.may_append())
+        return self.asked()
 
     def asked(self) -> bool:
         """Count a request; False where it was one too many and the link has been ended."""
-        within = self._requests.take(1, self._clock.seconds()) == 0
+        return self._within(self._allowance.may_ask())
+
+    def _within(self, within: bool) -> bool:
         if not within:
             self._link.refuse(Code.FLOOD)
         return within
+
+    def _read_slowly(self, wait: float) -> None:
+        if wait:
+            self._link.pause_reading(wait)
 
     def _post(self, post: Post) -> None:
         if not self.may_post:
@@ -197,22 +260,17 @@ class Session:
         if self._unanswered > self._limits.window:
             self._link.refuse(Code.FLOOD)
             return
-        if self._posts is not None or self._bytes is not None:
-            now = self._clock.seconds()
-            wait = self._posts.take(count, now) if self._posts is not None else 0.0
-            if self._bytes is not None:
-                wait = max(wait, self._bytes.take(sum(len(sealed) for _, sealed in post.items), now))
-            if wait:
-                self._link.pause_reading(wait)
+        if self._allowance.bounds_posts:
+            self._read_slowly(self._allowance.wait_for_posts(count, sum(len(sealed) for _, sealed in post.items)))
         self._rooms.post(self, post)
 
     def answered(self, posts: int) -> None:
         """So many posts were acknowledged or declined."""
         self._unanswered -= posts
 
-    def challenge(self) -> None:
-        """Somebody else asks for this session's name."""
-        self._link.challenge(self._limits.ghost_s)
+    def replaced(self) -> None:
+        """The same identity has logged in again."""
+        self._link.drop(farewell(Code.REPLACED))
 
     def ended(self) -> None:
         """The link closes or is gone."""

@@ -38,9 +38,10 @@ class Options(usage.Options):
 
     synopsis = "[--listen ENDPOINT]... [options]"
     longdesc = (
-        "A chat relay. It takes clients' names, hands out random session keys, and passes sealed messages on "
-        "unopened. Listeners speak TLS 1.3 with a key that is made at the first start; the relay prints its "
-        "address, securechat://host:port/#fingerprint, for clients to use."
+        "A chat relay. A name belongs to the key that first logs in under it, and a room is a log that its members "
+        "sign. The relay hands out random session keys, and passes sealed messages on unopened. Listeners speak "
+        "TLS 1.3 with a key that is made at the first start; the relay prints its address, "
+        "securechat://host:port/#fingerprint, for clients to use."
     )
     optParameters: ClassVar[list[list[Any]]] = [
         ["data", "d", None, "Directory for the relay's key and certificate (made if missing). "
@@ -60,7 +61,7 @@ class Options(usage.Options):
     optFlags: ClassVar[list[list[Any]]] = [
         ["plaintext", None, "No TLS. Only for loopback; Unix sockets have none anyway."],
         ["insecure-plaintext", None, "No TLS, wherever the relay listens: anybody on the way can read names, "
-         "rooms and session keys."],
+         "rooms and session keys, and take over a login that passes through them."],
         ["limit-loopback", None, "Count connections from loopback addresses too (for tests of abuse)."],
     ]  # fmt: skip
 

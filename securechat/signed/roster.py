@@ -160,6 +160,15 @@ class Roster:
         return list(self._packed)
 
     @property
+    def last(self) -> bytes:
+        """H of the last entry, which the next one must name: 32 bytes."""
+        return self._digests[-1]
+
+    def part(self, first: int, end: int) -> list[bytes]:
+        """The entries from number `first` up to `end`, not included, as they came."""
+        return self._packed[first:end]
+
+    @property
     def head(self) -> tuple[bytes, bytes]:
         """The number of the last entry, as u32, and its hash: what a client remembers over a restart."""
         return u32(len(self) - 1), self._digests[-1]

@@ -46,7 +46,7 @@ class Code(StrEnum):
 
 REASONS: dict[Code, str] = {
     Code.VERSION: "this relay speaks another version of the protocol",
-    Code.FULL: "this relay has as many clients as it takes",
+    Code.FULL: "this relay has as many clients, names or rooms as it takes",
     Code.BAD_NAME: "a name is a lower-case letter or digit, then letters, digits, '.', '_' or '-'",
     Code.NAME_TOO_LONG: "a name has at most 32 characters",
     Code.BAD_CERTIFICATE: "the login was not signed as it must be, or for another relay or link",

@@ -5,6 +5,7 @@ Bad input ends the link in a fixed order: nothing of it is handled any more, one
 the sending side closes, and a peer that neither closes nor stops sending is cut off.
 """
 
+from collections.abc import Iterator
 from struct import Struct
 from typing import ClassVar, Final, Protocol, get_args
 
@@ -96,7 +97,6 @@ class MessageProtocol(Int32StringReceiver):
         self._ping_call: IDelayedCall | None = None
         self._close_call: IDelayedCall | None = None
         self._pause_call: IDelayedCall | None = None
-        self._challenge_call: IDelayedCall | None = None
         self._received_closing = 0
 
     # What a subclass answers to.
@@ -122,6 +122,11 @@ class MessageProtocol(Int32StringReceiver):
         """Send a frame that was built once for many peers."""
         if self._outbox is not None:
             self._outbox.put(data)
+
+    def stream(self, frames: Iterator[bytes]) -> None:
+        """Send many frames, each built when the peer has read those before it."""
+        if self._outbox is not None:
+            self._outbox.stream(frames)
 
     def drop(self, last: Refused | Goodbye) -> None:
         """Say a last word and end the link: close, and cut it off where the peer does not follow."""
@@ -157,23 +162,6 @@ class MessageProtocol(Int32StringReceiver):
         self.closing = True
         if self.connected and self.transport is not None:
             self.transport.abortConnection()
-
-    def challenge(self, seconds: float) -> None:
-        """Ask the peer for a sign of life, and end the link where none comes in time."""
-        if self._challenge_call is None and not self.closing:
-            self.send(Ping())
-            self._challenge_call = self.clock.callLater(seconds, self._challenge_over, self._heard, seconds)
-
-    def _challenge_over(self, heard: int, seconds: float) -> None:
-        self._challenge_call = None
-        if self._heard != heard:
-            return
-        if self.paused and self._pause_call is not None:
-            # Its answer may be here, unread by our own choice: it gets its time once we read again.
-            again = self._pause_call.getTime() - self.clock.seconds() + seconds
-            self._challenge_call = self.clock.callLater(again, self._challenge_over, heard, seconds)
-            return
-        self.drop(farewell(Code.SILENT))
 
     def pause_reading(self, seconds: float) -> None:
         """Read nothing for a while, so that a peer in a hurry feels it and nothing piles up here."""
@@ -215,7 +203,7 @@ class MessageProtocol(Int32StringReceiver):
         self.drop(farewell(Code.SLOW))
 
     def _cancel_timers(self) -> None:
-        for call in (self._ping_call, self._close_call, self._pause_call, self._challenge_call):
+        for call in (self._ping_call, self._close_call, self._pause_call):
             if call is not None and call.active():
                 call.cancel()
 

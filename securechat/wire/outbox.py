@@ -2,15 +2,17 @@
 
 Requirements: all that a turn gives a connection leaves in one write, at the end of that turn (writing at once
 costs a system call a frame; docs/performance.md has the figures). A peer that does not read costs no more than
-the bound. A fan-out to a thousand members touches each with one cheap call.
+the bound, however much it has asked for. A fan-out to a thousand members touches each with one cheap call.
 
 How: `Turn` runs what was asked of it after the reactor has handled the events of this turn. `Outbox` is the push
 producer of its own transport: while the transport is paused frames wait here, and over the bound the owner is
 told. For plain sockets the write goes straight to the socket while Twisted has nothing queued for it, which
-saves the round through the poller; what the socket does not take is left to Twisted.
+saves the round through the poller; what the socket does not take is left to Twisted. A long answer is a stream: an
+iterator that stands in line as one frame, and is asked for its next frame when the peer has read the last one.
 """
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 
 from twisted.internet.interfaces import IConsumer, IPushProducer, IReactorTime, ITransport
 from twisted.internet.tcp import Connection
@@ -93,8 +95,10 @@ class Outbox:
     __slots__ = (
         "_flush",
         "_frames",
+        "_line",
         "_max_bytes",
         "_max_frames",
+        "_most",
         "_overflowed",
         "_paused",
         "_transport",
@@ -115,9 +119,13 @@ class Outbox:
         self._turn = turn
         self._max_bytes = max_bytes
         self._max_frames = max_frames
+        self._most = max_frames
+        """How many of the frames may be in `_frames`."""
         self._overflowed = overflowed
         self._write = straight_to_socket(transport)
         self._frames: list[bytes] = []
+        self._line: deque[tuple[list[bytes], Iterator[bytes]]] = deque()
+        """Streams, each with the frames that must leave before it; what is in `_frames` comes after all of them."""
         self._waiting = 0
         self._paused = False
         self._flush = self.flush
@@ -136,27 +144,72 @@ class Outbox:
             self._turn.at_end(self._flush)
         self._frames.append(data)
         self._waiting += len(data)
-        if self._waiting > self._max_bytes or len(self._frames) > self._max_frames:
-            self.flush()
-            if self._frames:
-                self._frames = []
-                self._waiting = 0
-                self._overflowed()
+        if self._waiting > self._max_bytes or len(self._frames) > self._most:
+            self._make_room()
+
+    def stream(self, frames: Iterator[bytes]) -> None:
+        """Owe the peer as many frames as it has time to read, in their place between those of `put`."""
+        if self._transport is None:
+            return
+        if not self._paused:
+            self._turn.at_end(self._flush)
+        self._line.append((self._frames, frames))
+        self._most -= len(self._frames) + 1
+        self._frames = []
+        if self._most < 0:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Write what can be written; where that is not enough the peer has been left behind."""
+        self.flush()
+        if self._frames or self._line:
+            self._forget()
+            self._overflowed()
+
+    def _forget(self) -> None:
+        self._frames = []
+        self._line.clear()
+        self._most = self._max_frames
+        self._waiting = 0
 
     def flush(self) -> None:
         """Write what is owed now, unless the peer does not read."""
+        if self._line:
+            self._flush_line()
         if self._frames and not self._paused:
             frames = self._frames
             self._frames = []
             self._waiting = 0
             self._write(frames[0] if len(frames) == 1 else b"".join(frames))
 
+    def _flush_line(self) -> None:
+        while self._line and not self._paused:
+            before, stream = self._line[0]
+            if before:
+                self._line[0] = ([], stream)
+                self._most += len(before)
+                self._waiting -= sum(map(len, before))
+                self._write(b"".join(before))
+                continue
+            data = next(stream, None)
+            if data is None:
+                self._line.popleft()
+                self._most += 1
+            else:
+                self._write(data)
+
     def finish(self, last: bytes) -> None:
-        """Write what waits and then `last`, whether or not the peer reads, and take nothing more."""
+        """Write what waits and then `last`, whether or not the peer reads, and take nothing more.
+
+        A stream goes on only while the peer reads; what stands behind one that does not end is not written.
+        """
         transport = self._transport
         if transport is None:
             return
-        self._frames.append(last)
+        self.flush()
+        frames = self._line[0][0] if self._line else self._frames
+        self._forget()
+        self._frames = [*frames, last]
         self._paused = False
         self.flush()
         self._transport = None
@@ -165,8 +218,7 @@ class Outbox:
     def discard(self) -> None:
         """The link is gone: drop what waits and take nothing more."""
         self._transport = None
-        self._frames = []
-        self._waiting = 0
+        self._forget()
         # A method that knows its object keeps it alive.
         self._flush = _nothing
 

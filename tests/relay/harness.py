@@ -10,33 +10,34 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from securechat.e2e.identity import Person
 from securechat.relay.factory import RelayFactory
 from securechat.relay.limits import RelayLimits
 from securechat.relay.log import MemoryLog, MessageLog, Outcome, Run
 from securechat.relay.protocol import RelayProtocol
+from securechat.signed.entries import Policy
+from securechat.signed.roster import Roster as Log
 from securechat.wire.codes import Code
 from securechat.wire.framing import frame
 from securechat.wire.messages import (
-    VERSION,
     Ack,
     Declined,
     Delivery,
     Enter,
     Goodbye,
     Greeting,
-    Hello,
     Message,
     Post,
+    Present,
     Refused,
     Roster,
     SessionKey,
     Welcome,
 )
+from tests.relay.people import NOW_MS, OPEN, Chain, hello, person
 from tests.wire.harness import MemoryTransport, bodies, from_relay, nothing_left
 
 Kind = TypeVar("Kind")
-
-NOW_MS = 1_700_000_000_000
 
 
 def post_id(number: int) -> bytes:
@@ -53,6 +54,7 @@ class Client:
         self.transport = MemoryTransport(relay.clock, protocol, peer)
         self.heard: list[Message] = []
         """Everything said so far, as of the last `hears`."""
+        self.person: Person | None = None
         self._ids = 0
         protocol.makeConnection(self.transport)
 
@@ -79,9 +81,50 @@ class Client:
         self.send(*messages)
         return self.hears()
 
-    def enter(self, room: str) -> SessionKey:
+    @property
+    def me(self) -> Person:
+        """Who is logged in here."""
+        assert self.person is not None
+        return self.person
+
+    def nonce(self) -> bytes:
+        """The greeting's."""
+        return self.protocol._greeting.nonce
+
+    def login(self, who: Person, now_ms: int = NOW_MS) -> None:
+        """Log in with a prekey of now, without letting the relay's turn end."""
+        self.person = who
+        self.send(hello(who, self.nonce(), now_ms=now_ms))
+
+    def enter(self, room: str, have: int = 0) -> SessionKey:
         """Enter a room; its key."""
-        return only(SessionKey, self.does(Enter(room)))
+        return only(SessionKey, self.does(Enter(room, have)))
+
+    def found(self, room: str, *others: Person, policy: Policy = OPEN) -> SessionKey:
+        """Found a room with members; its key."""
+        chain = Chain(room)
+        appends = [chain.found(self.me, policy), *(chain.add(self.me, other) for other in others)]
+        return only(SessionKey, self.does(*appends))
+
+    def join(self, room: str) -> SessionKey:
+        """Join an open room; its key."""
+        return only(SessionKey, self.does(self.now(room).join(self.me)))
+
+    def add(self, room: str, other: Person) -> list[Message]:
+        """Add somebody to a room."""
+        return self.does(self.now(room).add(self.me, other))
+
+    def remove(self, room: str, other: Person) -> list[Message]:
+        """Remove somebody from a room."""
+        return self.does(self.now(room).remove(self.me, other))
+
+    def leave(self, room: str) -> list[Message]:
+        """Leave a room."""
+        return self.does(self.now(room).leave(self.me))
+
+    def now(self, room: str) -> Chain:
+        """The log of a room as it stands, to be gone on with."""
+        return Chain.copy(self.relay.log_of(room))
 
     def key(self, room: str) -> SessionKey:
         """The last key that the client has been written for a room; no turn ends by asking."""
@@ -109,6 +152,11 @@ class Client:
         assert self.transport.producer is not None
         self.transport.producer.pauseProducing()
 
+    def reads_again(self) -> None:
+        """The client has read what was on its way, and goes on."""
+        assert self.transport.producer is not None
+        self.transport.producer.resumeProducing()
+
 
 class Relay:
     """A relay on a clock of its own."""
@@ -121,11 +169,24 @@ class Relay:
         motd: str = "",
     ) -> None:
         self.clock = Clock()
+        self._wall_ms = NOW_MS
         self.log = log or MemoryLog()
         self.factory = RelayFactory(
-            self.clock, lambda: NOW_MS, self.log, limits or RelayLimits(), motd, exempt_loopback
+            self.clock, self.now_ms, self.log, limits or RelayLimits(), motd, exempt_loopback
         )
         self.connections: list[Client] = []
+
+    def now_ms(self) -> int:
+        """The wall clock, which goes with the other one."""
+        return self._wall_ms + round(self.clock.seconds() * 1_000)
+
+    def skip(self, ms: int) -> None:
+        """Set the wall clock forward; nobody's timers notice."""
+        self._wall_ms += ms
+
+    def log_of(self, room: str) -> Log:
+        """A room's log, as the relay has it."""
+        return self.factory.rooms.memberships.rooms[room].log
 
     def turn(self) -> None:
         """Let the reactor's turn end."""
@@ -147,25 +208,29 @@ class Relay:
         only(Greeting, client.hears())
         return client
 
-    def connect_silently(self, name: str) -> Client:
+    def connect_silently(self, who: Person) -> Client:
         """A connection whose login is under way, without letting the relay's turn end."""
         client = self.try_connect()
         assert client is not None
-        client.send(Hello(VERSION, name))
+        client.login(who)
         return client
 
     def login(self, *names: str) -> list[Client]:
         """Clients that are logged in, each greeted and welcomed."""
-        clients = [self.connect() for _ in names]
-        for client, name in zip(clients, names, strict=True):
-            only(Welcome, client.does(Hello(VERSION, name)))
+        return self.login_as(*(person(name) for name in names))
+
+    def login_as(self, *people: Person) -> list[Client]:
+        """The same for people."""
+        clients = [self.connect() for _ in people]
+        for client, who in zip(clients, people, strict=True):
+            client.login(who)
+            only(Welcome, client.hears())
         return clients
 
-    def room(self, room: str, *names: str) -> list[Client]:
-        """Clients that are logged in and in a room, having heard all about it."""
+    def room(self, room: str, *names: str, policy: Policy = OPEN) -> list[Client]:
+        """Clients that are logged in and in a room of which the first is the owner, having heard all about it."""
         clients = self.login(*names)
-        for client in clients:
-            client.enter(room)
+        clients[0].found(room, *(client.me for client in clients[1:]), policy=policy)
         for client in clients:
             client.hears()
         return clients
@@ -246,6 +311,16 @@ def declined(messages: Sequence[object]) -> list[Code]:
     return [message.code for message in of(Declined, messages)]
 
 
-def members(messages: Sequence[object]) -> list[str]:
-    """Who is in a room according to the only roster."""
-    return sorted(only(Roster, messages).members)
+def present(messages: Sequence[object]) -> list[str]:
+    """Who is in a room now according to the only message that says so."""
+    return only(Present, messages).names
+
+
+def kinds(messages: Sequence[object]) -> list[str]:
+    """The names of messages."""
+    return [type(each).__name__ for each in messages]
+
+
+def entries(messages: Sequence[object]) -> list[bytes]:
+    """The entries of a room's log that were told, in order."""
+    return [entry for roster in of(Roster, messages) for entry in roster.entries]

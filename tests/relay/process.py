@@ -5,25 +5,30 @@ from __future__ import annotations
 import os
 import queue
 import re
+import select
 import signal
 import socket
-import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Thread
-from typing import Final
+from typing import Final, TypeVar
 
+from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
-from securechat.wire.address import Address, parse
+from securechat.e2e.identity import Person
+from securechat.relay.binding import Binding
+from securechat.wire.address import Address, fingerprint, parse
 from securechat.wire.framing import frame
-from securechat.wire.messages import VERSION, Greeting, Hello, Message, Welcome
+from securechat.wire.messages import FromClient, Greeting, Message, Welcome
 from tests.relay.harness import Kind
+from tests.relay.people import hello_now, person
 from tests.wire.harness import PREFIX, from_relay
 
 TWISTD: Final = str(Path(sys.executable).with_name("twistd"))
+Result = TypeVar("Result")
 PATIENCE_S: Final = 20.0
 """Seconds after which something that should happen at once counts as never happening."""
 
@@ -108,29 +113,85 @@ class RelayProcess:
                 pipe.close()
 
 
+class TLSSocket:
+    """TLS over a blocking socket; Python's own `ssl` has no exporters."""
+
+    def __init__(self, plain: socket.socket) -> None:
+        context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+        context.set_min_proto_version(SSL.TLS1_3_VERSION)
+        self.plain = plain
+        self.link = SSL.Connection(context, plain)
+        self.link.set_connect_state()
+        self._until(self.link.do_handshake)
+
+    def _until(self, act: Callable[..., Result], *arguments: object) -> Result:
+        """Do something that may have to wait for the other side."""
+        while True:
+            try:
+                return act(*arguments)
+            except SSL.WantReadError:
+                if not select.select([self.plain], [], [], PATIENCE_S)[0]:
+                    raise TimeoutError from None
+            except SSL.WantWriteError:
+                select.select([], [self.plain], [], PATIENCE_S)
+            except SSL.SysCallError as wrong:
+                raise OSError(*wrong.args) from wrong
+
+    def sendall(self, data: bytes) -> None:
+        """Send all of it."""
+        while data:
+            data = data[self._until(self.link.send, data) :]
+
+    def recv(self, size: int) -> bytes:
+        """What has come, or nothing once the other side has closed."""
+        try:
+            return self._until(self.link.recv, size)
+        except SSL.ZeroReturnError:
+            return b""
+
+    def close(self) -> None:
+        """Cut it off."""
+        self.plain.close()
+
+    def binding(self) -> Binding:
+        """What a login is bound to here, as a client finds it."""
+        certificate = self.link.get_peer_certificate()
+        assert certificate is not None
+        shown = bytes.fromhex(fingerprint(certificate.to_cryptography()))
+        return Binding(shown, self.link.export_keying_material(b"EXPORTER-Channel-Binding", 32))
+
+
 class Talker:
     """A client on a blocking socket."""
 
-    def __init__(self, case: SynchronousTestCase, address: Address, receive_buffer: int | None = None) -> None:
+    def __init__(
+        self, case: SynchronousTestCase, address: Address, receive_buffer: int | None = None, before: bytes = b""
+    ) -> None:
         family = socket.AF_UNIX if address.path else socket.AF_INET
-        self.socket: socket.socket = socket.socket(family)
-        self.socket.settimeout(PATIENCE_S)
+        plain = socket.socket(family)
+        plain.settimeout(PATIENCE_S)
+        case.addCleanup(plain.close)
         if receive_buffer is not None:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.socket.connect(address.path or (address.host, address.port))
-        if address.tls:
-            context = ssl.create_default_context()
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-            self.socket = context.wrap_socket(self.socket)
-        case.addCleanup(self.socket.close)
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        plain.connect(address.path or (address.host, address.port))
+        plain.sendall(before)
+        self.socket: socket.socket | TLSSocket = TLSSocket(plain) if address.tls else plain
         self._unread = b""
 
-    def login(self, name: str) -> None:
-        """Be greeted and welcomed."""
-        self.until(Greeting)
-        self.send(Hello(VERSION, name))
+    def binding(self) -> Binding:
+        """What a login on this link is bound to."""
+        return self.socket.binding() if isinstance(self.socket, TLSSocket) else Binding()
+
+    def login(self, name: str) -> Person:
+        """Be greeted and welcomed; who one is then."""
+        who = person(name)
+        self.send(self.hello(who))
         self.until(Welcome)
+        return who
+
+    def hello(self, who: Person) -> FromClient:
+        """What to say to the greeting, which is read first."""
+        return hello_now(who, self.until(Greeting).nonce, *self.binding())
 
     def send(self, *messages: Message) -> None:
         """Send messages."""

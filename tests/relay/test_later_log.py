@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from securechat.relay.limits import RelayLimits
 from securechat.wire.codes import Code
-from securechat.wire.messages import Ack, Declined, Delivery, Enter, Leave, Post, Presence, Roster, SessionKey
+from securechat.wire.messages import Ack, Declined, Delivery, Enter, Presence, Present, Roster, SessionKey
 from tests.relay.harness import Client, LaterLog, RelayCase, acked, declined, of, only, post_id, texts
 
 
@@ -38,34 +38,46 @@ class LaterLogTests(RelayCase):
         self.log.keep()
         self.assertEqual([b"1", b"2", b"3", b"4"], texts(self.bob.hears()))
 
-    def test_entering_waits(self) -> None:
-        """Who enters meanwhile does not get the post, and everybody gets the new key behind it."""
+    def test_joining_waits(self) -> None:
+        """Who joins meanwhile does not get the post, and everybody gets the new key behind it."""
         (carol,) = self.here.login("carol")
         self.alice.post("#tea", b"old")
         self.here.turn()
-        self.assertEqual([], carol.does(Enter("#tea")))
+        self.assertEqual([], carol.does(carol.now("#tea").join(carol.me)))
         self.log.keep()
-        self.assertEqual([Ack, Presence, SessionKey], [type(each) for each in self.alice.hears()])
-        self.assertEqual([Delivery, Presence, SessionKey], [type(each) for each in self.bob.hears()])
+        self.assertEqual([Ack, Roster, Presence, SessionKey], [type(each) for each in self.alice.hears()])
+        self.assertEqual([Delivery, Roster, Presence, SessionKey], [type(each) for each in self.bob.hears()])
         heard = carol.hears()
-        self.assertEqual([Roster, SessionKey], [type(each) for each in heard])
+        self.assertEqual([Roster, Present, SessionKey], [type(each) for each in heard])
+        self.assertEqual(1, only(Roster, heard).last_seq)
+
+    def test_entering_waits(self) -> None:
+        """A member who enters meanwhile is told where things stand when the post is kept, and does not get it."""
+        self.bob.transport.lose()
+        (again,) = self.here.login("bob")
+        self.alice.post("#tea", b"old")
+        self.here.turn()
+        self.assertEqual([], again.does(Enter("#tea", 0)))
+        self.log.keep()
+        heard = again.hears()
+        self.assertEqual([Roster, Present, SessionKey], [type(each) for each in heard])
         self.assertEqual(1, only(Roster, heard).last_seq)
 
     def test_leaving_waits(self) -> None:
         """Who leaves meanwhile still gets what was posted before."""
         self.alice.post("#tea", b"old")
         self.here.turn()
-        self.bob.send(Leave("#tea"))
+        self.bob.send(self.bob.now("#tea").leave(self.bob.me))
         self.assertEqual([], self.bob.hears())
         self.log.keep()
-        self.assertEqual([Delivery, Presence], [type(each) for each in self.bob.hears()])
+        self.assertEqual([Delivery, Roster], [type(each) for each in self.bob.hears()])
 
     def test_post_behind_a_waiting_change(self) -> None:
         """A post that arrives behind a waiting change is for the old epoch and is declined."""
         (carol,) = self.here.login("carol")
         self.alice.post("#tea", b"old")
         self.here.turn()
-        carol.send(Enter("#tea"))
+        carol.send(carol.now("#tea").join(carol.me))
         self.bob.post("#tea", b"late")
         self.here.turn()
         self.log.keep()
@@ -75,20 +87,21 @@ class LaterLogTests(RelayCase):
         self.assertEqual([], texts(carol.hears()) + texts(self.alice.hears()))
 
     def test_sender_vanishes(self) -> None:
-        """A post whose sender is gone when it is kept is delivered; then the others hear who left."""
+        """A post whose sender is gone when it is kept is delivered; then the others hear who is gone."""
         self.alice.post("#tea", b"last")
         self.here.turn()
         self.alice.transport.lose()
         self.assertEqual([], self.bob.hears())
         self.log.keep()
-        self.assertEqual([Delivery, Presence, SessionKey], [type(each) for each in self.bob.hears()])
+        self.assertEqual([Delivery, Presence], [type(each) for each in self.bob.hears()])
 
     def test_room_empties(self) -> None:
         """A room that all leave while a post is being kept is forgotten after that, not before."""
         self.alice.post("#tea", b"last")
         self.here.turn()
-        self.alice.transport.lose()
-        self.bob.transport.lose()
+        chain = self.alice.now("#tea")
+        self.alice.send(chain.leave(self.alice.me))
+        self.bob.send(chain.leave(self.bob.me))
         self.here.turn()
         self.assertEqual(0, self.log.last_seq("#tea"))
         self.log.keep()
@@ -96,19 +109,25 @@ class LaterLogTests(RelayCase):
         self.here.turn()
         self.assertEqual(0, self.log.last_seq("#tea"))
 
-    def test_name_passes_on(self) -> None:
-        """The next holder of a name is not the member that the last one was, while that still waits to leave."""
-        self.alice.post("#tea", b"x")
+    def test_on_two_links(self) -> None:
+        """Who logs in again while a post is being kept posts on, and hears the rest on the new link."""
+        self.alice.post("#tea", b"x", ids=[post_id(1)])
         self.here.turn()
-        self.alice.transport.lose()
-        (heir,) = self.here.login("alice")
-        heir.send(Post("#tea", self.bob.key("#tea").epoch, [(post_id(9), b"not mine")]))
-        self.here.turn()
-        self.log.keep()
+        newer = self.here.connect_silently(self.alice.me)
+        newer.send(Enter("#tea", 0))
+        newer.post("#tea", b"y", ids=[post_id(2)], epoch=self.bob.key("#tea").epoch)
         self.here.turn()
         self.log.keep()
-        self.assertEqual([Code.NOT_A_MEMBER], declined(heir.hears()))
-        self.assertEqual([b"x"], texts(self.bob.hears()))
+        self.here.turn()
+        self.log.keep()
+        self.assertEqual([b"x", b"y"], texts(self.bob.hears()))
+        heard = newer.hears()
+        self.assertEqual([Roster, Present, SessionKey, Ack], [type(each) for each in heard[2:]])
+        self.assertEqual(2, acked(heard)[0][1])
+        self.bob.post("#tea", b"z")
+        self.here.turn()
+        self.log.keep()
+        self.assertEqual([b"z"], texts(newer.hears()))
 
     def test_window_over_turns(self) -> None:
         """Posts that the log has not kept yet count against the window, in whatever turn they came."""
@@ -173,4 +192,4 @@ class BrokenLogTests(RelayCase):
         here.turn()
         log.keep()
         self.assertEqual([b"kept", b"kept too"], texts(bob.hears()))
-        self.assertEqual([Presence], [type(each) for each in bob.does(Leave("#tea"))])
+        self.assertEqual([Roster], [type(each) for each in bob.leave("#tea")])

@@ -5,8 +5,25 @@ from __future__ import annotations
 from securechat.relay.limits import RelayLimits
 from securechat.wire.codes import Code
 from securechat.wire.framing import LINGER_S, frame
-from securechat.wire.messages import SEALED_BYTES, Ack, Delivery, Enter, Leave, Ping, Pong, Post
+from securechat.wire.messages import (
+    SEALED_BYTES,
+    Ack,
+    Append,
+    Ask,
+    Delivery,
+    Enter,
+    Hand,
+    Lookup,
+    Message,
+    Ping,
+    Pong,
+    Post,
+    Renew,
+    SealedKey,
+    Want,
+)
 from tests.relay.harness import Client, RelayCase, acked, of, post_id, texts
+from tests.relay.people import person, prekey
 
 
 class FloodTests(RelayCase):
@@ -48,7 +65,17 @@ class FloodTests(RelayCase):
     def test_requests(self) -> None:
         """The burst of requests is taken, then so many each second; one more is a flood."""
         limits = RelayLimits(requests_burst=20, requests_per_s=10.0)
-        for request in (Enter("#tea"), Leave("#tea"), Enter("#no room"), Ping(), Pong()):
+        requests: list[Message] = [
+            Renew(prekey(person("alice"))),
+            Enter("#tea", 0),
+            Enter("#no room", 0),
+            Want([bytes(32)]),
+            Lookup("alice"),
+            Ask("#tea", bytes(32), bytes(16)),
+            Ping(),
+            Pong(),
+        ]
+        for request in requests:
             relay = self.relay(limits)
             (alice,) = relay.login("alice")
             alice.send(*[request] * 20)
@@ -57,6 +84,19 @@ class FloodTests(RelayCase):
             self.assertFalse(alice.protocol.closing, request)
             alice.send(request)
             self.assertEqual(Code.FLOOD, alice.code())
+
+    def test_appends(self) -> None:
+        """The burst of entries is taken, taken or declined, then so many each second; one more is a flood."""
+        relay = self.relay()
+        (alice,) = relay.login("alice")
+        bad = Append("#tea", b"x")
+        alice.send(*[bad] * 20)
+        relay.clock.advance(3)
+        alice.send(*[bad] * 3)
+        self.assertFalse(alice.protocol.closing)
+        alice.send(bad)
+        self.assertEqual(Code.FLOOD, alice.code())
+        self.assertEqual((20, 1.0), (RelayLimits().appends_burst, RelayLimits().appends_per_s))
 
     def test_pings_of_a_stranger(self) -> None:
         """Pings and pongs before the login count as requests too."""
@@ -114,6 +154,29 @@ class RateTests(RelayCase):
         self.assertEqual(4, len(acked(alice.heard)))
         self.in_time(alice, 3.0)
         self.assertEqual(sent, texts(bob.hears()))
+
+    def test_hand_rate(self) -> None:
+        """A burst of sealed keys is read at once, more of them at the rate, by number and by bytes."""
+        few = RelayLimits(hands_burst=100, hands_per_s=10.0, waiting_keys_of_sender=1_000)
+        big = RelayLimits(hand_bytes_burst=100_000, hand_bytes_per_s=10_000.0, waiting_keys_of_sender=1_000)
+        for limits, size in ((few, 1), (big, 1_000)):
+            alice, bob = self.relay(limits).room("#tea", "alice", "bob")
+            for number in range(16):
+                alice.send(Hand("#tea", [(bob.me.device.public, bytes([number]) * size)] * 10))
+            # The one that runs into debt is still read.
+            self.assertEqual(110, self.keys(bob))
+            alice.relay.clock.advance(1.1)
+            self.assertEqual(120, self.keys(bob))
+            for _ in range(60):
+                alice.relay.clock.advance(0.1)
+            self.assertEqual(160, self.keys(bob))
+        self.assertEqual((4_096, 64.0), (RelayLimits().hands_burst, RelayLimits().hands_per_s))
+        self.assertEqual((8 << 20, 128 << 10), (RelayLimits().hand_bytes_burst, RelayLimits().hand_bytes_per_s))
+
+    def keys(self, client: Client) -> int:
+        """How many sealed keys have come so far."""
+        client.hears()
+        return sum(len(each.items) for each in of(SealedKey, client.heard))
 
     def test_no_rate(self) -> None:
         """With both rates 0 nothing is paused."""
@@ -174,8 +237,8 @@ class SlowReaderTests(RelayCase):
         self.assertEqual((5, Code.SLOW), (said, carol.code()))
         self.assertEqual(5, len(texts(bob.hears())))
 
-    def test_name_is_free(self) -> None:
-        """The slow one's name is free at once, and its link is cut off if it never reads."""
+    def test_cut_off(self) -> None:
+        """The slow one can log in again at once, and its link is cut off if it never reads."""
         alice, _, carol, _ = self.fill(RelayLimits(outbox_frames=2, posts_per_s=0), b"x")
         alice.relay.login("carol")
         self.assertFalse(carol.transport.aborted)
@@ -190,7 +253,6 @@ class SlowReaderTests(RelayCase):
         for slow in clients[1::2]:
             slow.stops_reading()
         for _ in range(5):
-            # Under whatever epoch is the present one: some go through while members are dropped.
             clients[0].post("#tea", b"x")
             clients[0].hears()
         fast = clients[2::2]

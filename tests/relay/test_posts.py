@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from securechat.relay.limits import RelayLimits
 from securechat.relay.log import RECENT_IDS, MemoryLog, Run
 from securechat.wire.codes import Code
@@ -12,13 +14,13 @@ from securechat.wire.messages import (
     Ack,
     Declined,
     Delivery,
-    Enter,
-    Leave,
+    Hand,
     Post,
     Roster,
     SessionKey,
 )
-from tests.relay.harness import NOW_MS, RelayCase, acked, declined, of, only, post_id, texts
+from tests.relay.harness import RelayCase, acked, declined, kinds, of, only, post_id, texts
+from tests.relay.people import CLOSED, NOW_MS
 from tests.wire.harness import bodies
 
 FAST = RelayLimits(posts_per_s=0, bytes_per_s=0, window=10_000, outbox_bytes=1 << 30)
@@ -103,7 +105,8 @@ class DeliveryTests(RelayCase):
         room = "@" + "+".join(names)
         relay = self.relay(FAST)
         alice, bob = relay.login(*names)
-        alice.enter(room)
+        alice.found(room, bob.me, policy=CLOSED)
+        bob.hears()
         sent = [bytes(300)] * 300
         alice.post(room, *sent[:150])
         alice.post(room, *sent[150:])
@@ -112,48 +115,94 @@ class DeliveryTests(RelayCase):
         self.assertTrue(FRAME_BYTES - 1_000 < longest <= FRAME_BYTES, longest)
 
     def test_who_comes_later(self) -> None:
-        """Who enters hears the number of the last message so far, and none of the messages."""
+        """Who joins hears the number of the last message so far, and none of the messages."""
         relay = self.relay()
         alice, _ = relay.room("#tea", "alice", "bob")
         alice.post("#tea", b"before")
+        alice.hears()
         (carol,) = relay.login("carol")
-        heard = carol.does(Enter("#tea"))
-        self.assertEqual(([], 1), (texts(heard), only(Roster, heard).last_seq))
+        carol.join("#tea")
+        self.assertEqual(([], 1), (texts(carol.heard), only(Roster, carol.heard).last_seq))
+
+    def test_without_having_entered(self) -> None:
+        """A member posts without having entered, and hears of it no more than the answer."""
+        relay = self.relay()
+        alice, bob = relay.room("#tea", "alice", "bob")
+        epoch = bob.key("#tea").epoch
+        bob.transport.lose()
+        (again,) = relay.login("bob")
+        again.post("#tea", b"still me", epoch=epoch)
+        self.assertEqual(["Ack"], kinds(again.hears()))
+        self.assertEqual([b"still me"], texts(alice.hears()))
+        alice.post("#tea", b"welcome")
+        self.assertEqual([], again.hears())
 
 
 class OrderTests(RelayCase):
     """Posts and changes of members in one turn."""
 
-    def test_post_then_enter(self) -> None:
-        """Who enters in the same turn behind a post does not get it, and the old members get it before the key."""
+    def test_post_then_join(self) -> None:
+        """Who joins in the turn of a post does not get it; the others get it, then the entry, then the key."""
         relay = self.relay()
         alice, bob = relay.room("#tea", "alice", "bob")
         (carol,) = relay.login("carol")
         alice.post("#tea", b"old")
-        carol.send(Enter("#tea"))
-        self.assertEqual(["Ack", "Presence", "SessionKey"], [type(each).__name__ for each in alice.hears()])
-        self.assertEqual(["Delivery", "Presence", "SessionKey"], [type(each).__name__ for each in bob.hears()])
+        carol.send(carol.now("#tea").join(carol.me))
+        self.assertEqual(["Ack", "Roster", "Presence", "SessionKey"], kinds(alice.hears()))
+        self.assertEqual(["Delivery", "Roster", "Presence", "SessionKey"], kinds(bob.hears()))
         heard = carol.hears()
-        self.assertEqual([], texts(heard))
+        self.assertEqual(["Roster", "Present", "SessionKey"], kinds(heard))
         self.assertEqual(1, only(Roster, heard).last_seq)
 
-    def test_enter_then_post(self) -> None:
+    def test_join_then_post(self) -> None:
         """A post that arrives behind a change of members is for an old epoch: declined, and delivered to nobody."""
         relay = self.relay()
         alice, bob = relay.room("#tea", "alice", "bob")
         (carol,) = relay.login("carol")
-        carol.send(Enter("#tea"))
+        carol.send(carol.now("#tea").join(carol.me))
         (late,) = alice.post("#tea", b"late")
-        self.assertIn(Declined("#tea", [late], Code.STALE_EPOCH), alice.hears())
+        heard = alice.hears()
+        self.assertEqual(["Roster", "Presence", "SessionKey", "Declined"], kinds(heard))
+        self.assertEqual(Declined("#tea", [late], Code.STALE_EPOCH), heard[-1])
         self.assertEqual([], texts(bob.hears()) + texts(carol.hears()))
+
+    def test_removal_behind_a_post(self) -> None:
+        """The removed one hears what was posted before the removal in the same turn, and not what comes after."""
+        alice, bob = self.relay().room("#tea", "alice", "bob")
+        alice.post("#tea", b"before")
+        alice.send(alice.now("#tea").remove(alice.me, bob.me))
+        alice.post("#tea", b"after")
+        self.assertEqual(["Delivery", "Roster"], kinds(bob.hears()))
+        self.assertEqual([b"before"], texts(bob.heard))
+        self.assertEqual(["Ack", "Roster", "SessionKey", "Declined"], kinds(alice.hears()))
 
     def test_leave_behind_a_post(self) -> None:
         """What a member posts and then leaves is delivered, and the leaver is answered first."""
         alice, bob = self.relay().room("#tea", "alice", "bob")
         alice.post("#tea", b"bye")
-        alice.send(Leave("#tea"))
-        self.assertEqual(["Ack", "Presence"], [type(each).__name__ for each in alice.hears()])
+        alice.send(alice.now("#tea").leave(alice.me))
+        self.assertEqual(["Ack", "Roster"], kinds(alice.hears()))
         self.assertEqual([b"bye"], texts(bob.hears()))
+
+    def test_the_epoch_is_known_before_its_key(self) -> None:
+        """A post for the epoch that one's own entry makes is taken in the same chunk: the entry gives its name."""
+        (alice,) = self.relay().room("#tea", "alice")
+        (bob,) = alice.relay.login("bob")
+        chain = alice.now("#tea")
+        alice.send(chain.add(alice.me, bob.me))
+        alice.post("#tea", b"hi", epoch=chain.known.epoch)
+        self.assertEqual(["Roster", "Presence", "SessionKey", "Ack"], kinds(alice.hears()))
+        self.assertEqual(["Roster", "Present", "SessionKey", "Delivery"], kinds(bob.hears()))
+
+    def test_keys_do_not_wait_for_posts(self) -> None:
+        """Sealed keys between posts of one turn split them into no more deliveries than there would be."""
+        alice, bob = self.relay().room("#tea", "alice", "bob")
+        alice.post("#tea", b"1")
+        alice.send(Hand("#tea", [(bob.me.device.public, b"key")]))
+        alice.post("#tea", b"2")
+        heard = bob.hears()
+        self.assertEqual({"SealedKey": 1, "Delivery": 1}, Counter(kinds(heard)))
+        self.assertEqual([b"1", b"2"], texts(heard))
 
     def test_vanish_behind_a_post(self) -> None:
         """What a member posted in its last moment is delivered."""
@@ -167,11 +216,12 @@ class OrderTests(RelayCase):
         relay = self.relay()
         alice, bob = relay.room("#tea", "alice", "bob")
         (carol,) = relay.login("carol")
+        chain = carol.now("#tea")
         for number in range(3):
             bob.send(Post("#cake", bytes(32), [(post_id(number), b"x")]))
-            carol.send(Enter("#tea"))
+            carol.send(chain.join(carol.me))
             bob.send(Post("#cake", bytes(32), [(post_id(number), b"x")]))
-            carol.send(Leave("#tea"))
+            carol.send(chain.leave(carol.me))
         self.assertEqual([Code.NOT_A_MEMBER] * 6, declined(bob.hears()))
         self.assertEqual(6, len(of(SessionKey, alice.hears())))
 
@@ -193,7 +243,7 @@ class DeclinedTests(RelayCase):
         """Who has left cannot post under the epoch that it knew."""
         alice, bob = self.relay().room("#tea", "alice", "bob")
         epoch = bob.key("#tea").epoch
-        bob.does(Leave("#tea"))
+        bob.leave("#tea")
         bob.post("#tea", b"x", epoch=epoch)
         self.assertEqual([Code.NOT_A_MEMBER], declined(bob.hears()))
         self.assertEqual([], texts(alice.hears()))
@@ -203,8 +253,8 @@ class DeclinedTests(RelayCase):
         relay = self.relay()
         alice, bob = relay.room("#tea", "alice", "bob")
         old = alice.key("#tea").epoch
-        bob.does(Leave("#tea"))
-        bob.does(Enter("#tea"))
+        bob.leave("#tea")
+        bob.join("#tea")
         posts = alice.post("#tea", b"a", b"b", epoch=old)
         self.assertIn(Declined("#tea", posts, Code.STALE_EPOCH), alice.hears())
         alice.post("#tea", b"a", b"b", ids=posts)
@@ -237,7 +287,7 @@ class RepeatedTests(RelayCase):
         alice, bob = relay.room("#tea", "alice", "bob")
         old = alice.key("#tea").epoch
         posts = alice.post("#tea", b"kept")
-        bob.does(Leave("#tea"))
+        bob.leave("#tea")
         alice.hears()
         again = alice.post("#tea", b"kept", b"new", ids=posts, epoch=old)
         heard = alice.hears()

@@ -15,7 +15,8 @@ from securechat.relay.protocol import RelayProtocol
 from securechat.relay.service import RelayService
 from securechat.wire.codes import Code
 from securechat.wire.framing import LINGER_S, farewell, frame
-from securechat.wire.messages import VERSION, Hello
+from securechat.wire.messages import Greeting
+from tests.relay.people import NOW_MS, hello, person
 from tests.wire.harness import MemoryTransport, last_code, nothing_left
 
 
@@ -25,7 +26,7 @@ class ServiceTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Make a factory."""
         self.reactor = MemoryReactorClock()
-        self.factory = RelayFactory(self.reactor, lambda: 0, MemoryLog(), RelayLimits())
+        self.factory = RelayFactory(self.reactor, lambda: NOW_MS, MemoryLog(), RelayLimits())
         self.gave_up = 0
 
     def service(self, *descriptions: str, anywhere: bool = True) -> RelayService:
@@ -87,7 +88,10 @@ class ServiceTests(SynchronousTestCase):
         service.privilegedStartService()
         service.startService()
         stranger, client = self.connect(), self.connect()
-        client._protocol.dataReceived(frame(Hello(VERSION, "alice")))
+        (greeting,) = client.said()
+        assert isinstance(greeting, Greeting)
+        client._protocol.dataReceived(frame(hello(person("alice"), greeting.nonce)))
+        self.assertEqual(1, self.factory.clients)
         stopped = service.stopService()
         for transport in (stranger, client):
             self.assertEqual(Code.SHUTDOWN, last_code(transport))

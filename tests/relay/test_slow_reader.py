@@ -8,8 +8,9 @@ from typing import Final
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.wire.codes import Code
-from securechat.wire.messages import Ack, Declined, Delivery, Enter, Goodbye, Post, SessionKey
+from securechat.wire.messages import Ack, Declined, Delivery, Goodbye, Post, Presence, SessionKey
 from tests.relay.harness import post_id
+from tests.relay.people import Chain
 from tests.relay.process import RelayProcess, Talker
 
 ROOM: Final = "#tea"
@@ -19,25 +20,16 @@ MIB: Final = 1024 * 1024
 
 
 class Sender:
-    """Posts runs of messages and waits for each to be acknowledged, under whatever epoch is the present one."""
+    """Posts runs of messages and waits for each to be acknowledged."""
 
-    def __init__(self, talker: Talker, relay: RelayProcess) -> None:
-        self.sent = 0
+    def __init__(self, talker: Talker, relay: RelayProcess, key: SessionKey, sent: int = 0) -> None:
+        self.sent = sent
         self.most_bytes = 0
+        self.gone = 0
+        """How many members have gone meanwhile."""
         self._talker = talker
         self._relay = relay
-        self._key: SessionKey | None = None
-
-    @property
-    def epoch(self) -> bytes:
-        """The present epoch, as far as the sender has heard."""
-        assert self._key is not None
-        return self._key.epoch
-
-    def enter(self) -> None:
-        """Enter the room."""
-        self._talker.send(Enter(ROOM))
-        self._key = self._talker.until(SessionKey)
+        self._epoch = key.epoch
 
     def post(self, runs: int) -> None:
         """Post so many runs, looking at the relay's memory after each."""
@@ -47,25 +39,16 @@ class Sender:
             self.most_bytes = max(self.most_bytes, self._relay.resident_bytes())
 
     def _post(self, ids: list[bytes]) -> None:
-        assert self._key is not None
-        key = self._key
-        self._talker.send(Post(ROOM, key.epoch, [(each, TEXT) for each in ids]))
+        self._talker.send(Post(ROOM, self._epoch, [(each, TEXT) for each in ids]))
         waiting = set(ids)
-        again: list[bytes] = []
         for message in self._talker.messages():
             match message:
-                case SessionKey():
-                    self._key = message
                 case Ack():
                     waiting -= {each for each, _ in message.items}
+                case Presence(here=False):
+                    self.gone += 1
                 case Declined():
-                    again = [each for each in ids if each in set(message.ids)]
-                case _:
-                    continue
-            if again and self._key is not key:
-                # The slow one was dropped meanwhile, and the epoch with it.
-                self._post(again)
-                return
+                    raise AssertionError(message.code)
             if not waiting:
                 return
 
@@ -102,21 +85,21 @@ class SlowReaderTests(SynchronousTestCase):
     def test_never_reads(self) -> None:
         """Two stuck readers cost at most 4 MiB each, get Goodbye(slow), and the others miss nothing."""
         relay = RelayProcess(self, "--plaintext", "--post-rate", "0", "--byte-rate", "0", "--engine", "cpu")
-        alice, bob = Talker(self, relay.address), Talker(self, relay.address)
-        alice.login("alice")
-        bob.login("bob")
-        bob.send(Enter(ROOM))
-        sender, reader = Sender(alice, relay), Reader(bob)
-        sender.enter()
+        names = ("alice", "bob", "slow0", "slow1")
+        talkers = [Talker(self, relay.address, receive_buffer=4_096 if "slow" in name else None) for name in names]
+        people = [talker.login(name) for talker, name in zip(talkers, names, strict=True)]
+        alice, bob, *slow = talkers
+        chain = Chain(ROOM)
+        alice.send(chain.found(people[0]), chain.add(people[0], people[1]))
+        reader, sender = Reader(bob), Sender(alice, relay, alice.until(SessionKey))
+        bob.until(SessionKey)
         reader.start()
         # Warm up, so that what is measured is not the allocator's first stretch.
         sender.post(40)
-        slow = [Talker(self, relay.address, receive_buffer=4_096) for _ in range(2)]
-        for number, each in enumerate(slow):
-            each.login(f"slow{number}")
-            each.send(Enter(ROOM))
+        alice.send(*(chain.add(people[0], each) for each in people[2:]))
+        for each in slow:
             each.until(SessionKey)
-        sender.enter()
+        sender = Sender(alice, relay, alice.until(SessionKey), sender.sent)
         before = relay.resident_bytes()
         sender.most_bytes = before
         sender.post(130)
@@ -136,16 +119,13 @@ class SlowReaderTests(SynchronousTestCase):
     def test_reads_at_last(self) -> None:
         """A slow reader that begins to read as it is dropped reads what was on its way and then Goodbye(slow)."""
         relay = RelayProcess(self, "--plaintext", "--post-rate", "0", "--byte-rate", "0", "--engine", "cpu")
-        alice = Talker(self, relay.address)
-        alice.login("alice")
-        sender = Sender(alice, relay)
-        slow = Talker(self, relay.address)
-        slow.login("slow")
-        slow.send(Enter(ROOM))
+        alice, slow = Talker(self, relay.address), Talker(self, relay.address)
+        people = [alice.login("alice"), slow.login("slow")]
+        chain = Chain(ROOM)
+        alice.send(chain.found(people[0]), chain.add(*people))
+        sender = Sender(alice, relay, alice.until(SessionKey))
         slow.until(SessionKey)
-        sender.enter()
-        epoch = sender.epoch
-        while sender.epoch == epoch:
+        while not sender.gone:
             sender.post(1)
         reader = Reader(slow)
         reader.start()

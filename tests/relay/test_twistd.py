@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import subprocess
 import sys
 import time
 from signal import SIGTERM
 from typing import Final
 
-from cryptography.x509 import load_der_x509_certificate
 from twisted.trial.unittest import SynchronousTestCase
 
+from securechat.relay.binding import Binding
 from securechat.relay.limits import RelayLimits
-from securechat.wire.address import fingerprint
 from securechat.wire.codes import Code
-from securechat.wire.messages import VERSION, Enter, Goodbye, Greeting, Hello, Pong, Refused, SessionKey
-from tests.relay.process import RelayProcess, Talker, run_twistd
+from securechat.wire.messages import Goodbye, Greeting, Pong, Refused, SessionKey
+from tests.relay.people import Chain, hello_now, person
+from tests.relay.process import RelayProcess, Talker, TLSSocket, run_twistd
 
 STOPPED: Final = (0, -SIGTERM)
 """Having stopped in order twistd ends by the signal that it was sent, as programs should."""
@@ -57,19 +56,38 @@ class StartTests(SynchronousTestCase):
         self.assertTrue(relay.address.tls)
         talker = Talker(self, relay.address)
         self.assertEqual("be kind", talker.until(Greeting).motd)
-        assert isinstance(talker.socket, ssl.SSLSocket)
-        shown = talker.socket.getpeercert(binary_form=True)
-        assert shown
-        self.assertEqual(relay.address.fingerprint, fingerprint(load_der_x509_certificate(shown)))
-        self.assertEqual("TLSv1.3", talker.socket.version())
+        self.assertEqual(relay.address.fingerprint, talker.binding().fingerprint.hex())
+        assert isinstance(talker.socket, TLSSocket)
+        self.assertEqual("TLSv1.3", talker.socket.link.get_protocol_version_name())
+
+    def test_login_under_tls(self) -> None:
+        """A login that is bound to the relay's key and the TLS session is taken, one without either is not."""
+        relay = RelayProcess(self)
+        Talker(self, relay.address).login("alice")
+        other = Talker(self, relay.address).binding()
+        self.assertEqual(relay.address.fingerprint, other.fingerprint.hex())
+        for number in range(4):
+            talker = Talker(self, relay.address)
+            right = talker.binding()
+            self.assertNotEqual(right.exporter, other.exporter)
+            wrong = [Binding(), Binding(bytes(32), right.exporter), Binding(right.fingerprint, bytes(32)), other]
+            talker.send(hello_now(person("bob"), talker.until(Greeting).nonce, *wrong[number]))
+            self.assertEqual(Code.BAD_CERTIFICATE, talker.until(Refused).code, number)
+        Talker(self, relay.address).login("bob")
+
+    def test_login_behind_a_proxy(self) -> None:
+        """Behind a proxy that passes TLS through, logins are bound as they are without it."""
+        relay = RelayProcess(self, listen="haproxy:tcp:0:interface=127.0.0.1")
+        talker = Talker(self, relay.address, before=b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n")
+        talker.login("alice")
 
     def test_unix_socket(self) -> None:
         """On a Unix socket clients talk without TLS."""
         relay = RelayProcess(self, listen="unix:chat.sock")
         self.assertEqual(str(relay.directory / "chat.sock"), relay.address.path)
         talker = Talker(self, relay.address)
-        talker.login("alice")
-        talker.send(Enter("#tea"))
+        alice = talker.login("alice")
+        talker.send(Chain("#tea").found(alice))
         self.assertEqual("#tea", talker.until(SessionKey).room)
 
     def test_max_clients(self) -> None:
@@ -80,8 +98,7 @@ class StartTests(SynchronousTestCase):
         with self.assertRaises(AssertionError):
             Talker(self, relay.address).login("carol")
         third = Talker(self, relay.address)
-        third.until(Greeting)
-        third.send(Hello(VERSION, "carol"))
+        third.send(third.hello(person("carol")))
         self.assertEqual(Code.FULL, third.until(Refused).code)
 
     def test_too_many_from_one_address(self) -> None:

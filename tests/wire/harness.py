@@ -159,7 +159,7 @@ def nothing_left(case: SynchronousTestCase, clock: Clock, *transports: MemoryTra
 
 def rooms(*names: str) -> list[Message]:
     """Some messages that differ."""
-    return [Enter(name) for name in names]
+    return [Enter(name, 0) for name in names]
 
 
 class LinkCase(SynchronousTestCase):

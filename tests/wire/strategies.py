@@ -12,22 +12,32 @@ from hypothesis.strategies import SearchStrategy
 from securechat.wire.codes import Code
 from securechat.wire.messages import (
     Ack,
+    Append,
+    Ask,
+    Asked,
     Declined,
     Delivery,
     Enter,
+    Found,
     Goodbye,
     Greeting,
+    Hand,
     Hello,
-    Leave,
     Limits,
+    Lookup,
     Message,
     Ping,
     Pong,
     Post,
+    Prekeys,
     Presence,
+    Present,
     Refused,
+    Renew,
     Roster,
+    SealedKey,
     SessionKey,
+    Want,
     Welcome,
 )
 
@@ -59,9 +69,12 @@ def exactly(size: int) -> SearchStrategy[bytes]:
     return st.binary(min_size=size, max_size=size)
 
 
-def sealeds() -> SearchStrategy[bytes]:
-    """Sealed messages; short ones, as a long one shows nothing that the bounds' own tests do not."""
-    return st.binary(min_size=1, max_size=100)
+def opaque(least: int = 1) -> SearchStrategy[bytes]:
+    """Certificates, prekeys, entries, sealed keys and messages.
+
+    Short ones, as a long one shows nothing that the bounds' own tests do not.
+    """
+    return st.binary(min_size=least, max_size=100)
 
 
 def room_names() -> SearchStrategy[str]:
@@ -82,14 +95,19 @@ def codes() -> SearchStrategy[Code]:
 def from_clients() -> SearchStrategy[Message]:
     """What a client may send."""
     return st.one_of(
-        st.builds(Hello, counts(), texts(0, 256)),
-        st.builds(Enter, room_names()),
-        st.builds(Leave, room_names()),
+        st.builds(Hello, counts(), opaque(), opaque(), exactly(64)),
+        st.builds(Renew, opaque()),
+        st.builds(Enter, room_names(), counts()),
+        st.builds(Append, room_names(), opaque()),
+        st.builds(Want, st.lists(exactly(32), min_size=1, max_size=5)),
+        st.builds(Lookup, names()),
+        st.builds(Hand, room_names(), st.lists(st.tuples(exactly(32), opaque()), min_size=1, max_size=5)),
+        st.builds(Ask, room_names(), exactly(32), exactly(16)),
         st.builds(
             Post,
             room_names(),
             exactly(32),
-            st.lists(st.tuples(exactly(16), sealeds()), min_size=1, max_size=5),
+            st.lists(st.tuples(exactly(16), opaque()), min_size=1, max_size=5),
         ),
         st.builds(Goodbye, codes(), texts(0, 200)),
         st.builds(Ping),
@@ -101,9 +119,19 @@ def from_relays() -> SearchStrategy[Message]:
     """What the relay may send."""
     return st.one_of(
         st.builds(Greeting, counts(), exactly(32), texts(0, 1_000)),
-        st.builds(Welcome, names(), st.builds(Limits, counts(), counts(), counts())),
+        st.builds(
+            Welcome,
+            names(),
+            st.lists(room_names(), max_size=5),
+            st.builds(Limits, counts(), counts(), counts()),
+        ),
         st.builds(Refused, codes(), texts(0, 200)),
-        st.builds(Roster, room_names(), st.lists(names(), max_size=5), seqs()),
+        st.builds(Roster, room_names(), counts(), st.lists(opaque(), max_size=5), counts(), seqs()),
+        st.builds(Present, room_names(), st.lists(names(), max_size=5)),
+        st.builds(Prekeys, st.lists(st.tuples(exactly(32), opaque(0)), min_size=1, max_size=5)),
+        st.builds(Found, names(), opaque(0), st.booleans()),
+        st.builds(SealedKey, room_names(), st.lists(st.tuples(names(), opaque()), min_size=1, max_size=5)),
+        st.builds(Asked, room_names(), exactly(32), exactly(16)),
         st.builds(SessionKey, room_names(), exactly(32), exactly(32)),
         st.builds(Presence, room_names(), names(), st.booleans()),
         st.builds(Ack, room_names(), st.lists(st.tuples(exactly(16), seqs()), min_size=1, max_size=5)),
@@ -111,7 +139,7 @@ def from_relays() -> SearchStrategy[Message]:
             Delivery,
             room_names(),
             seqs(),
-            st.lists(st.tuples(names(), seqs(), sealeds()), min_size=1, max_size=5),
+            st.lists(st.tuples(names(), seqs(), opaque()), min_size=1, max_size=5),
         ),
         st.builds(Declined, room_names(), st.lists(exactly(16), max_size=5), codes()),
         st.builds(Goodbye, codes(), texts(0, 200)),

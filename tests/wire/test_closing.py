@@ -18,9 +18,9 @@ class DropTests(LinkCase):
 
     def test_last_word(self) -> None:
         """A drop sends what was owed, then the last word, then closes the sending side alone."""
-        self.link.send(Enter("#a"))
+        self.link.send(Enter("#a", 0))
         self.link.drop(farewell(Code.SHUTDOWN))
-        self.assertEqual([Enter("#a"), farewell(Code.SHUTDOWN)], self.transport.said())
+        self.assertEqual([Enter("#a", 0), farewell(Code.SHUTDOWN)], self.transport.said())
         self.assertTrue(self.transport.half_closed)
         self.assertFalse(self.transport.disconnecting)
         self.assertEqual(Code.SHUTDOWN, self.link.last_word)
@@ -29,7 +29,7 @@ class DropTests(LinkCase):
         """A second drop says nothing, and the subclass hears of one closing and one loss."""
         self.link.drop(farewell(Code.SHUTDOWN))
         self.link.refuse(Code.FLOOD)
-        self.link.send(Enter("#a"))
+        self.link.send(Enter("#a", 0))
         self.clock.advance(0)
         self.transport.lose()
         self.assertEqual([farewell(Code.SHUTDOWN)], self.transport.said())
@@ -108,11 +108,11 @@ class DropTests(LinkCase):
         """The last word is written behind what waits, even to a peer that does not read."""
         assert self.transport.producer is not None
         self.transport.producer.pauseProducing()
-        self.link.send(Enter("#a"))
+        self.link.send(Enter("#a", 0))
         self.clock.advance(0)
         self.assertEqual([], self.transport.said())
         self.link.drop(farewell(Code.SHUTDOWN))
-        self.assertEqual([Enter("#a"), farewell(Code.SHUTDOWN)], self.transport.said())
+        self.assertEqual([Enter("#a", 0), farewell(Code.SHUTDOWN)], self.transport.said())
 
 
 class OverflowTests(LinkCase):
@@ -123,9 +123,9 @@ class OverflowTests(LinkCase):
         assert self.transport.producer is not None
         self.transport.producer.pauseProducing()
         for _ in range(self.link.outbox_frames):
-            self.link.send(Enter("#a"))
+            self.link.send(Enter("#a", 0))
         self.assertFalse(self.link.closing)
-        self.link.send(Enter("#a"))
+        self.link.send(Enter("#a", 0))
         self.assertTrue(self.link.closing)
         self.assertEqual([farewell(Code.SLOW)], self.transport.said())
 
@@ -134,7 +134,7 @@ class OverflowTests(LinkCase):
         assert self.transport.producer is not None
         self.transport.producer.pauseProducing()
         for _ in range(self.link.outbox_frames):
-            self.link.send(Enter("#a"))
+            self.link.send(Enter("#a", 0))
         self.clock.pump([self.link.ping_s] * 2)
         self.assertEqual(Code.SLOW, last_code(self.transport))
 
@@ -185,7 +185,7 @@ class LivenessTests(LinkCase):
 
     def test_any_byte_is_a_sign(self) -> None:
         """A peer of which something comes in each span stays, though it never answers a ping."""
-        for byte in frame(Enter("#a")) * 2:
+        for byte in frame(Enter("#a", 0)) * 2:
             self.spans(1)
             self.link.dataReceived(bytes([byte]))
         self.assertFalse(self.link.closing)
@@ -211,40 +211,4 @@ class LivenessTests(LinkCase):
         for _ in range(8):
             self.link.pause_reading(0.1)
             self.spans(1)
-        self.assertEqual(Code.SILENT, last_code(self.transport))
-
-    def test_challenge_failed(self) -> None:
-        """A challenged peer is pinged, and is gone if nothing comes in time."""
-        self.link.challenge(5)
-        self.clock.advance(4.9)
-        self.assertEqual([Ping()], self.transport.said())
-        self.assertFalse(self.link.closing)
-        self.clock.advance(0.2)
-        self.assertEqual(Code.SILENT, last_code(self.transport))
-
-    def test_challenge_met(self) -> None:
-        """A challenged peer that answers stays, and can be challenged again."""
-        for _ in range(2):
-            self.link.challenge(5)
-            self.clock.advance(1)
-            self.link.dataReceived(frame(Pong()))
-            self.clock.advance(5)
-        self.assertFalse(self.link.closing)
-        self.assertEqual([Ping(), Ping()], self.transport.said())
-
-    def test_one_challenge_at_a_time(self) -> None:
-        """Challenges on top of each other are one, so they can be used neither to flood nor to hurry a peer."""
-        for _ in range(5):
-            self.link.challenge(5)
-            self.clock.advance(0.9)
-        self.assertEqual([Ping()], self.transport.said())
-        self.assertFalse(self.link.closing)
-
-    def test_challenge_while_paused(self) -> None:
-        """A peer whose answer we do not read ourselves has its seconds from when we read again."""
-        self.link.pause_reading(8)
-        self.link.challenge(5)
-        self.clock.pump([1] * 12)
-        self.assertFalse(self.link.closing)
-        self.clock.pump([1] * 2)
         self.assertEqual(Code.SILENT, last_code(self.transport))

@@ -250,9 +250,9 @@ class AnswerTests(LinkCase):
         """Bytes that come after the link was lost are dropped, and sending does nothing."""
         self.transport.lose()
         self.link.dataReceived(frame(ROOMS[0]))
-        self.link.send(Enter("#a"))
+        self.link.send(Enter("#a", 0))
         self.link.drop(Goodbye(Code.QUIT, ""))
-        self.link.challenge(1)
+        self.link.stream(iter([frame(Ping())]))
         self.clock.advance(0)
         self.assertEqual([], self.link.received)
         self.assertEqual(b"", self.transport.value())

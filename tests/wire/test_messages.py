@@ -12,29 +12,45 @@ from twisted.trial.unittest import SynchronousTestCase
 from securechat.wire.codes import REASONS, Code
 from securechat.wire.framing import MessageDecoder, decode_refusal, frame, names_of
 from securechat.wire.messages import (
+    BLOB_BYTES,
+    BUNDLE_ITEMS,
+    CERTIFICATE_BYTES,
+    ENTRY_BYTES,
     FRAME_BYTES,
+    MEMBER_ROOMS,
+    PREKEY_BYTES,
     ROOM_MEMBERS,
     RUN_ITEMS,
     SEALED_BYTES,
     Ack,
+    Append,
+    Ask,
+    Asked,
     Declined,
     Delivery,
     Enter,
+    Found,
     FromClient,
     FromRelay,
     Goodbye,
     Greeting,
+    Hand,
     Hello,
-    Leave,
     Limits,
+    Lookup,
     Message,
     Ping,
     Pong,
     Post,
+    Prekeys,
     Presence,
+    Present,
     Refused,
+    Renew,
     Roster,
+    SealedKey,
     SessionKey,
+    Want,
     Welcome,
 )
 from tests.wire.harness import from_client, from_relay
@@ -49,33 +65,115 @@ HANDLE: Final = (["a", "a" * 32], ["", "a" * 33, b"a", 1, None])
 BYTES32: Final = ([KEY], [bytes(31), bytes(33), "a" * 32, None])
 CODE: Final = ([*Code], ["", "quiet", 1, None])
 REASON: Final = (["", "a" * 200], ["a" * 201, b"a", None])
+FLAG: Final = ([True, False], [0, 1, None, "true"])
+SESSION: Final = ([ID], [bytes(15), bytes(17), "a" * 16, None])
+
+
+def opaque(most: int, least: int = 1) -> tuple[list[Any], list[Any]]:
+    """Bytes of which the wire knows no more than their bounds."""
+    return [bytes(least), bytes(most)], [*([b""] if least else []), bytes(most + 1), "a", None]
+
+
+def devices_with(most: int, least: int = 1) -> tuple[list[Any], list[Any]]:
+    """Devices, each with bytes."""
+    return (
+        [[(KEY, bytes(most))], [(KEY, bytes(least))] * BUNDLE_ITEMS],
+        [
+            [],
+            [(KEY, bytes(least))] * (BUNDLE_ITEMS + 1),
+            [(KEY, bytes(most + 1))],
+            *([[(KEY, b"")]] if least else []),
+            [(bytes(31), b"b")],
+            [(KEY,)],
+            [(KEY, b"b", 0)],
+            [(KEY, "b")],
+            None,
+        ],
+    )
+
 
 EDGES: Final[list[tuple[type, dict[str, tuple[list[Any], list[Any]]]]]] = [
     (
         Greeting,
         {"version": COUNT, "nonce": BYTES32, "motd": (["", "a" * 1_000], ["a" * 1_001, b"a", None])},
     ),
-    (Hello, {"version": COUNT, "name": (["", "a" * 256], ["a" * 257, b"a", None, 1])}),
+    (
+        Hello,
+        {
+            "version": COUNT,
+            "certificate": opaque(CERTIFICATE_BYTES),
+            "prekey": opaque(PREKEY_BYTES),
+            "proof": ([bytes(64)], [bytes(63), bytes(65), "a" * 64, None]),
+        },
+    ),
+    (Renew, {"prekey": opaque(PREKEY_BYTES)}),
     (
         Welcome,
         {
             "name": HANDLE,
+            "rooms": ([[], ["#a"] * MEMBER_ROOMS], [["#a"] * (MEMBER_ROOMS + 1), ["#"], ["#" * 67], [b"#a"], None]),
             "limits": ([Limits(0, 0, 2**32 - 1)], [[1, 2], [1, 2, 3, 4], [1, 2, -1], [1, 2, 2**32], None]),
         },
     ),
     (Refused, {"code": CODE, "reason": REASON}),
-    (Enter, {"room": ROOM}),
-    (Leave, {"room": ROOM}),
+    (Enter, {"room": ROOM, "have": COUNT}),
+    (Append, {"room": ROOM, "entry": opaque(ENTRY_BYTES)}),
     (
         Roster,
         {
             "room": ROOM,
-            "members": ([[], ["a"] * ROOM_MEMBERS], [["a"] * (ROOM_MEMBERS + 1), [""], ["a" * 33], "a", None]),
+            "first": COUNT,
+            "entries": (
+                [[], [b"e"] * RUN_ITEMS, [bytes(ENTRY_BYTES)]],
+                [[b"e"] * (RUN_ITEMS + 1), [b""], [bytes(ENTRY_BYTES + 1)], ["e"], b"e", None],
+            ),
+            "total": COUNT,
             "last_seq": SEQ,
         },
     ),
+    (
+        Present,
+        {
+            "room": ROOM,
+            "names": ([[], ["a"] * ROOM_MEMBERS], [["a"] * (ROOM_MEMBERS + 1), [""], ["a" * 33], "a", None]),
+        },
+    ),
+    (
+        Want,
+        {
+            "devices": (
+                [[KEY], [KEY] * BUNDLE_ITEMS],
+                [[], [KEY] * (BUNDLE_ITEMS + 1), [bytes(31)], ["a" * 32], None],
+            )
+        },
+    ),
+    (Prekeys, {"items": devices_with(PREKEY_BYTES, 0)}),
+    (Lookup, {"name": HANDLE}),
+    (Found, {"name": HANDLE, "certificate": opaque(CERTIFICATE_BYTES, 0), "online": FLAG}),
+    (Hand, {"room": ROOM, "items": devices_with(BLOB_BYTES)}),
+    (
+        SealedKey,
+        {
+            "room": ROOM,
+            "items": (
+                [[("a" * 32, bytes(BLOB_BYTES))], [("a", b"b")] * BUNDLE_ITEMS],
+                [
+                    [],
+                    [("a", b"b")] * (BUNDLE_ITEMS + 1),
+                    [("", b"b")],
+                    [("a", b"")],
+                    [("a", bytes(BLOB_BYTES + 1))],
+                    [("a",)],
+                    [("a", b"b", 0)],
+                    None,
+                ],
+            ),
+        },
+    ),
+    (Ask, {"room": ROOM, "device": BYTES32, "sid": SESSION}),
+    (Asked, {"room": ROOM, "device": BYTES32, "sid": SESSION}),
     (SessionKey, {"room": ROOM, "epoch": BYTES32, "key": BYTES32}),
-    (Presence, {"room": ROOM, "name": HANDLE, "here": ([True, False], [0, 1, None, "true"])}),
+    (Presence, {"room": ROOM, "name": HANDLE, "here": FLAG}),
     (
         Post,
         {
@@ -201,10 +299,15 @@ class BoundsTests(SynchronousTestCase):
                 self.assertEqual(Code.BAD_FIELD, decode_refusal(body, names))
 
     def test_the_longest_fit_a_frame(self) -> None:
-        """Rosters, acknowledgements and refusals at all their bounds fit a frame, in the names that exist."""
+        """What is sent at all of its bounds fits a frame, in the names that exist."""
         room = "@" + "a" * 32 + "+" + "b" * 32
         longest: list[Message] = [
-            Roster(room, ["a" * 32] * ROOM_MEMBERS, 2**63 - 1),
+            Welcome("a" * 32, ["#" + "a" * 32] * MEMBER_ROOMS, Limits(2**32 - 1, 2**32 - 1, 2**32 - 1)),
+            Roster(room, 2**32 - 1, [bytes(ENTRY_BYTES)] * 15, 2**32 - 1, 2**63 - 1),
+            Present(room, ["a" * 32] * ROOM_MEMBERS),
+            Want([KEY] * BUNDLE_ITEMS),
+            Prekeys([(KEY, bytes(PREKEY_BYTES))] * 30),
+            Hand(room, [(KEY, bytes(950))] * BUNDLE_ITEMS),
             Ack(room, [(ID, 2**63 - 1)] * RUN_ITEMS),
             Declined(room, [ID] * RUN_ITEMS, Code.NOT_A_MEMBER),
             Post(room, KEY, [(ID, bytes(SEALED_BYTES))] * 3),
@@ -247,15 +350,15 @@ class RefusalTests(SynchronousTestCase):
 
     def test_not_a_message(self) -> None:
         """Maps, scalars, arrays without a name, cut or trailing bytes are no messages."""
-        whole = msgspec.msgpack.encode(Enter("#a"))
+        whole = msgspec.msgpack.encode(Enter("#a", 0))
         for body in [
-            msgspec.msgpack.encode({"type": "Enter", "room": "#a"}),
+            msgspec.msgpack.encode({"type": "Enter", "room": "#a", "have": 0}),
             msgspec.msgpack.encode("Enter"),
             msgspec.msgpack.encode(7),
             msgspec.msgpack.encode([]),
             msgspec.msgpack.encode([7]),
             msgspec.msgpack.encode([["Enter"]]),
-            msgspec.msgpack.encode([b"Enter", "#a"]),
+            msgspec.msgpack.encode([b"Enter", "#a", 0]),
             whole[:-1],
             whole + b"\xc0",
             b"\xc1",
@@ -266,8 +369,8 @@ class RefusalTests(SynchronousTestCase):
 
     def test_bad_utf8(self) -> None:
         """Text that is no UTF-8 is a bad field, and in place of the name no message."""
-        self.assert_refused(Code.BAD_FIELD, b"\x92\xa5Enter\xa2\xff\xfe")
-        self.assert_refused(Code.BAD_FIELD, b"\x92\xa5Enter\xa3\xed\xa0\x80")
+        self.assert_refused(Code.BAD_FIELD, b"\x93\xa5Enter\xa2\xff\xfe\x00")
+        self.assert_refused(Code.BAD_FIELD, b"\x93\xa5Enter\xa3\xed\xa0\x80\x00")
         self.assert_refused(Code.NOT_A_MESSAGE, b"\x92\xa2\xff\xfe\xa2#a")
 
     def test_nesting_bombs(self) -> None:

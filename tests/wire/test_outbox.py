@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -118,8 +118,16 @@ class OutboxTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual(([], 0), (self.transport.writes, self.box.waiting_bytes))
 
-    @given(st.lists(st.one_of(st.binary(min_size=1, max_size=9), st.sampled_from(["pause", "resume", "turn"]))))
-    def test_any_order_of_events(self, events: list[bytes | str]) -> None:
+    @given(
+        st.lists(
+            st.one_of(
+                st.binary(min_size=1, max_size=9),
+                st.lists(st.binary(min_size=1, max_size=9), max_size=4),
+                st.sampled_from(["pause", "resume", "turn"]),
+            )
+        )
+    )
+    def test_any_order_of_events(self, events: list[bytes | list[bytes] | str]) -> None:
         """Whatever happens in between, the bytes are those put, in order, each once, and none while paused."""
         wired = Wired(max_bytes=10_000, max_frames=10_000)
         put = b""
@@ -130,6 +138,9 @@ class OutboxTests(SynchronousTestCase):
                 case bytes():
                     wired.box.put(event)
                     put += event
+                case list():
+                    wired.box.stream(iter(event))
+                    put += b"".join(event)
                 case "pause":
                     wired.box.pauseProducing()
                     paused = True
@@ -145,6 +156,103 @@ class OutboxTests(SynchronousTestCase):
         wired.clock.advance(0)
         self.assertEqual(put, wired.transport.value())
         self.assertEqual(0, wired.overflows)
+
+
+class StreamTests(SynchronousTestCase):
+    """Answers that are built as they are read."""
+
+    def setUp(self) -> None:
+        """Make an outbox that bounds ten frames and a hundred bytes, and count what is built."""
+        self.wired = Wired()
+        self.box, self.transport = self.wired.box, self.wired.transport
+        self.built = 0
+
+    def frames(self, count: int) -> Iterator[bytes]:
+        """A stream of so many frames of fifty bytes."""
+        for _ in range(count):
+            self.built += 1
+            yield bytes(50)
+
+    def test_between_the_others(self) -> None:
+        """A stream leaves in its place among what else is put, at the end of the turn."""
+        self.box.put(b"before")
+        self.box.stream(iter([b"one", b"two"]))
+        self.box.put(b"after")
+        self.box.stream(iter([b"three"]))
+        self.assertEqual([], self.transport.writes)
+        self.wired.clock.advance(0)
+        self.assertEqual(b"beforeonetwoafterthree", self.transport.value())
+        self.assertEqual(0, self.box.waiting_bytes)
+
+    def test_as_it_is_read(self) -> None:
+        """A frame is built when the one before it has been read, however long the stream; nothing overflows."""
+        self.patch(self.box, "_write", lambda data: self.box.pauseProducing())
+        self.box.stream(self.frames(1_000))
+        self.wired.clock.advance(0)
+        self.assertEqual(1, self.built)
+        for read in range(2, 1_001):
+            self.box.resumeProducing()
+            self.assertEqual(read, self.built)
+        self.assertEqual(0, self.wired.overflows)
+
+    def test_what_waits_behind_it(self) -> None:
+        """What waits before and behind streams counts against both bounds, and each stream as one frame."""
+        self.box.pauseProducing()
+        self.box.put(bytes(20))
+        for _ in range(4):
+            self.box.stream(self.frames(3))
+        for _ in range(5):
+            self.box.put(b"x")
+        self.assertEqual((0, 25), (self.wired.overflows, self.box.waiting_bytes))
+        self.box.put(b"x")
+        self.assertEqual((1, 0), (self.wired.overflows, self.box.waiting_bytes))
+        self.box.stream(self.frames(1))
+        self.box.put(bytes(100))
+        self.assertEqual(1, self.wired.overflows)
+        self.box.put(b"x")
+        self.assertEqual((2, 0), (self.wired.overflows, self.built))
+
+    def test_streams_alone(self) -> None:
+        """Too many streams are too many frames."""
+        self.box.pauseProducing()
+        for _ in range(10):
+            self.box.stream(self.frames(3))
+        self.assertEqual(0, self.wired.overflows)
+        self.box.stream(self.frames(3))
+        self.assertEqual(1, self.wired.overflows)
+
+    def test_room_again(self) -> None:
+        """Once streams have been read there is as much room as before."""
+        for _ in range(3):
+            self.box.pauseProducing()
+            for _ in range(5):
+                self.box.put(b"x")
+                self.box.stream(iter([]))
+            self.assertEqual(0, self.wired.overflows)
+            self.box.resumeProducing()
+
+    def test_finish(self) -> None:
+        """At the end a stream goes on while the peer reads; what is behind one that cannot go on is left out."""
+        self.box.put(b"one")
+        self.box.stream(iter([b"two"]))
+        self.box.put(b"three")
+        self.box.finish(b"last")
+        self.assertEqual(b"onetwothreelast", self.transport.value())
+        wired = Wired()
+        wired.box.pauseProducing()
+        wired.box.put(b"one")
+        wired.box.stream(iter([b"two"]))
+        wired.box.put(b"three")
+        wired.box.finish(b"last")
+        self.assertEqual(b"onelast", wired.transport.value())
+
+    def test_after_the_end(self) -> None:
+        """A stream for a link that is gone is never begun."""
+        self.box.stream(self.frames(1))
+        self.box.stopProducing()
+        self.box.stream(self.frames(1))
+        self.wired.clock.advance(0)
+        self.assertEqual((b"", 0), (self.transport.value(), self.built))
 
 
 class TurnTests(SynchronousTestCase):

@@ -1,0 +1,45 @@
+"""How much one client may send: what is a flood, and what is read more slowly."""
+
+from collections.abc import Sequence
+
+from twisted.internet.interfaces import IReactorTime
+
+from securechat.relay.buckets import TokenBucket
+from securechat.relay.limits import RelayLimits
+
+
+class Allowance:
+    """The token buckets of one client."""
+
+    __slots__ = ("_appends", "_bytes", "_clock", "_hand_bytes", "_hands", "_posts", "_requests", "bounds_posts")
+
+    def __init__(self, clock: IReactorTime, limits: RelayLimits) -> None:
+        self._clock = clock
+        now = clock.seconds()
+        self._posts = TokenBucket(limits.posts_per_s, limits.posts_burst, now) if limits.posts_per_s else None
+        self._bytes = TokenBucket(limits.bytes_per_s, limits.bytes_burst, now) if limits.bytes_per_s else None
+        self._requests = TokenBucket(limits.requests_per_s, limits.requests_burst, now)
+        self._appends = TokenBucket(limits.appends_per_s, limits.appends_burst, now)
+        self._hands = TokenBucket(limits.hands_per_s, limits.hands_burst, now)
+        self._hand_bytes = TokenBucket(limits.hand_bytes_per_s, limits.hand_bytes_burst, now)
+        self.bounds_posts = self._posts is not None or self._bytes is not None
+        """Whether posts are counted at all."""
+
+    def may_ask(self) -> bool:
+        """Count a request; False where it was one too many."""
+        return self._requests.take(1, self._clock.seconds()) == 0
+
+    def may_append(self) -> bool:
+        """Count an `Append`; False where it was one too many."""
+        return self._appends.take(1, self._clock.seconds()) == 0
+
+    def wait_for_posts(self, count: int, size: int) -> float:
+        """Count posts of so many bytes; the seconds for which nothing should be read."""
+        now = self._clock.seconds()
+        wait = self._posts.take(count, now) if self._posts is not None else 0.0
+        return max(wait, self._bytes.take(size, now)) if self._bytes is not None else wait
+
+    def wait_for_keys(self, sizes: Sequence[int]) -> float:
+        """Count sealed keys of these bytes; the seconds for which nothing should be read."""
+        now = self._clock.seconds()
+        return max(self._hands.take(len(sizes), now), self._hand_bytes.take(sum(sizes), now))

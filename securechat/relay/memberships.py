@@ -1,0 +1,284 @@
+"""Which rooms there are, who is a member, and who of them is here.
+
+A room is its log of signed entries, which the relay puts in order and cannot write (`signed.roster` says who may do
+what). A member stays one while away. Who is here has *entered*: by `Enter` on this link, or because an entry made
+them a member while they were logged in, in which case they are told everything as if they had asked.
+
+What changes in a turn is told at its end: to everybody who has entered the new entries in one `Roster`, then, where
+the members changed, one `SessionKey` with the new epoch. A member who was put out hears that entry at once and
+nothing after it, least of all the key.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from os import urandom
+from typing import Final, Protocol
+
+from securechat.relay.hands import Hands
+from securechat.relay.limits import RelayLimits
+from securechat.relay.room import Client, Room, roster_frames
+from securechat.signed.entries import Entry, Op, read_entry
+from securechat.signed.errors import NotAuthentic
+from securechat.signed.roster import MAX_ENTRIES, Fault, Member, RosterError
+from securechat.signed.roster import Roster as Log
+from securechat.wire.codes import Code
+from securechat.wire.framing import frame
+from securechat.wire.messages import ROOM_MEMBERS, Append, Enter, Presence, Present, SessionKey
+from securechat.wire.names import is_room
+
+LAST_ENTRIES: Final = ROOM_MEMBERS
+"""So many entries of a log are left for leaving and removing: nobody is caught in a room whose log is full."""
+
+_COMES: Final = frozenset({Op.CREATE, Op.JOIN, Op.ADD})
+_GOES: Final = frozenset({Op.LEAVE, Op.REMOVE})
+
+
+class People(Protocol):
+    """What rooms ask of the directory."""
+
+    def find(self, identity: bytes) -> Client | None:
+        """The session of somebody who is logged in."""
+
+    def certificate(self, identity: bytes) -> bytes:
+        """The newest certificate of an identity key, empty where there is none."""
+
+
+class Numbers(Protocol):
+    """What rooms ask of the log of messages."""
+
+    def last_seq(self, room: str) -> int:
+        """The number of the room's last message."""
+
+    def forget(self, room: str) -> None:
+        """The room is no more."""
+
+
+@dataclass(slots=True, eq=False)
+class _News:
+    """What has not been told of a room yet."""
+
+    first: int
+    """The first entry that the others have not been told of."""
+    authors: dict[Client, None] = field(default_factory=dict)
+    comers: dict[Client, int] = field(default_factory=dict)
+    """Who is to enter, with the first entry that they have to be told of."""
+    hungry: dict[Client, None] = field(default_factory=dict)
+    """Who has entered and gets what waits for them after the key."""
+    is_epoch: bool = False
+    """Whether the members changed."""
+
+
+class Memberships:
+    """The rooms of a relay; `rooms` is for reading."""
+
+    def __init__(
+        self,
+        people: People,
+        numbers: Numbers,
+        now_ms: Callable[[], int],
+        limits: RelayLimits,
+        random: Callable[[int], bytes] = urandom,
+    ) -> None:
+        self.rooms: dict[str, Room] = {}
+        self.hands = Hands(self.rooms, now_ms, limits)
+        self.log_bytes = 0
+        """The bytes of all entries of all rooms."""
+        self._people = people
+        self._numbers = numbers
+        self._limits = limits
+        self._random = random
+        self._rooms_of: dict[bytes, set[str]] = {}
+        self._entered: dict[Client, set[str]] = {}
+        self._news: dict[str, _News] = {}
+
+    def rooms_of(self, identity: bytes) -> list[str]:
+        """The rooms that somebody is a member of."""
+        return sorted(self._rooms_of.get(identity, ()))
+
+    # What clients ask for. Each gives the reason where it is not done.
+
+    def enter(self, client: Client, enter: Enter) -> Code | None:
+        """Tell somebody of a room, and a member from now on of everything in it."""
+        if not is_room(enter.room):
+            return Code.BAD_ROOM
+        room = self.rooms.get(enter.room)
+        if room is None:
+            return Code.NO_SUCH_ROOM
+        is_member = client.identity in room.log.members
+        if not is_member and not room.log.policy.is_open:
+            return Code.NOT_PERMITTED
+        # What others did in this turn comes first, so that nobody is told anything twice.
+        self._tell_all(room)
+        first = min(enter.have, len(room.log))
+        client.stream(roster_frames(room, first, self._numbers.last_seq(room.name)))
+        if is_member:
+            if not room.is_here(client):
+                _tell_presence(room.entered.values(), room.name, client.name, here=True)
+                self._note_entered(room, client)
+            client.put(frame(Present(room.name, list(room.entered))))
+            client.put(room.key_frame)
+            self.hands.feed(client, room)
+        return None
+
+    def append(self, client: Client, append: Append) -> Code | None:
+        """Give a room's log its next entry; told at the end of the turn."""
+        if not is_room(append.room):
+            return Code.BAD_ROOM
+        room = self.rooms.get(append.room)
+        going: Member | None = None
+        try:
+            entry = read_entry(append.entry)
+            if room is not None and entry.op in _GOES:
+                going = room.log.members.get(entry.subject)
+            refusal = self._obstacle(client, room, entry, len(append.entry))
+            if refusal is None:
+                room = self._take(client, room, append)
+        except (NotAuthentic, RosterError) as wrong:
+            full = isinstance(wrong, RosterError) and wrong.fault is Fault.FULL
+            refusal = Code.ROOM_FULL if full else Code.BAD_ENTRY
+        if refusal is None:
+            assert room is not None
+            self.log_bytes += len(append.entry)
+            news = self._note(client, room, entry)
+            if going is not None:
+                self._tell_entries(room, news)
+                self._put_out(room, news, going)
+        elif room is not None:
+            # Answers come in the order of what they answer.
+            self._tell_all(room)
+        return refusal
+
+    def gone(self, client: Client) -> None:
+        """A link is lost; its owner stays a member."""
+        self.hands.gone(client)
+        for news in self._news.values():
+            news.comers.pop(client, None)
+            news.hungry.pop(client, None)
+        for name in sorted(self._entered.pop(client, ())):
+            room = self.rooms[name]
+            del room.entered[client.name]
+            _tell_presence(room.entered.values(), room.name, client.name, here=False)
+
+    # Taking entries.
+
+    def _obstacle(self, client: Client, room: Room | None, entry: Entry, size: int) -> Code | None:
+        """What stands against an entry besides what `signed.roster` finds."""
+        count = 0 if room is None else len(room.log)
+        if entry.number != count or (room is not None and entry.previous != room.log.last):
+            return Code.STALE_ENTRY
+        if entry.actor != client.device:
+            return Code.BAD_ENTRY
+        if entry.op in (Op.JOIN, Op.ADD) and entry.detail != self._people.certificate(entry.subject):
+            # Only who has their name here comes in under it.
+            return Code.BAD_ENTRY
+        if entry.op in _GOES:
+            return None
+        if count >= MAX_ENTRIES - LAST_ENTRIES:
+            return Code.ROOM_FULL
+        if self.log_bytes + size > self._limits.log_bytes or (
+            room is None and len(self.rooms) >= self._limits.all_rooms
+        ):
+            return Code.FULL
+        if entry.op in _COMES:
+            # Half of the rooms that one may be in stay for those that one asks for: strangers cannot fill them.
+            most = self._limits.rooms if entry.subject == client.identity else (self._limits.rooms + 1) // 2
+            if len(self._rooms_of.get(entry.subject, ())) >= most:
+                return Code.TOO_MANY_ROOMS
+        return None
+
+    def _take(self, client: Client, room: Room | None, append: Append) -> Room:
+        """Let the log judge an entry and take it. Raises `RosterError`."""
+        if room is not None:
+            room.log.append(append.entry)
+            return room
+        log = Log(append.entry, append.room)
+        founder = log.members.get(client.identity)
+        if founder is None or founder.name != client.name:
+            raise RosterError(Fault.NO_RIGHT)
+        room = self.rooms[append.room] = Room(append.room, log)
+        return room
+
+    def _note(self, client: Client, room: Room, entry: Entry) -> _News:
+        """Remember whom to tell of an entry that was taken."""
+        news = self._news.get(room.name)
+        if news is None:
+            news = self._news[room.name] = _News(entry.number)
+        news.authors[client] = None
+        news.is_epoch |= entry.op in _COMES or entry.op in _GOES
+        if entry.op in _COMES:
+            self._rooms_of.setdefault(entry.subject, set()).add(room.name)
+            comer = self._people.find(entry.subject)
+            if comer is not None:
+                # An author knows the entries before, which their own one names.
+                news.comers[comer] = entry.number if comer is client else 0
+        return news
+
+    def _put_out(self, room: Room, news: _News, member: Member) -> None:
+        rooms = self._rooms_of[member.identity]
+        rooms.discard(room.name)
+        if not rooms:
+            del self._rooms_of[member.identity]
+        client = room.entered.pop(member.name, None)
+        if client is not None:
+            self._entered[client].discard(room.name)
+            news.hungry.pop(client, None)
+        self.hands.put_out(room, member.device)
+        if not room.log.members:
+            self.log_bytes -= sum(map(len, room.log.packed))
+            del self.rooms[room.name], self._news[room.name]
+            self._numbers.forget(room.name)
+
+    # Telling.
+
+    def tell(self) -> None:
+        """Tell everybody what changed in this turn."""
+        for name in list(self._news):
+            self._tell_all(self.rooms[name])
+
+    def _tell_all(self, room: Room) -> None:
+        news = self._news.get(room.name)
+        if news is None:
+            return
+        self._tell_entries(room, news)
+        del self._news[room.name]
+        if news.is_epoch:
+            room.epoch = room.log.epoch
+            room.key_frame = frame(SessionKey(room.name, room.epoch, self._random(32)))
+            for client in room.entered.values():
+                client.put(room.key_frame)
+        for client in news.hungry:
+            self.hands.feed(client, room)
+
+    def _tell_entries(self, room: Room, news: _News) -> None:
+        """Tell who has entered, and the authors, of the new entries; let in those whom these made members."""
+        if news.first == len(room.log):
+            return
+        last_seq = self._numbers.last_seq(room.name)
+        frames = list(roster_frames(room, news.first, last_seq))
+        here = list(room.entered.values())
+        for client in [
+            *here,
+            *(each for each in news.authors if not room.is_here(each) and each not in news.comers),
+        ]:
+            for data in frames:
+                client.put(data)
+        for comer, first in news.comers.items():
+            comer.stream(roster_frames(room, first, last_seq))
+            _tell_presence(here, room.name, comer.name, here=True)
+            self._note_entered(room, comer)
+        for comer in news.comers:
+            comer.put(frame(Present(room.name, list(room.entered))))
+        news.hungry |= dict.fromkeys(news.comers)
+        news.comers = {}
+        news.authors = {}
+        news.first = len(room.log)
+
+    def _note_entered(self, room: Room, client: Client) -> None:
+        room.entered[client.name] = client
+        self._entered.setdefault(client, set()).add(room.name)
+
+
+def _tell_presence(members: Iterable[Client], room: str, name: str, *, here: bool) -> None:
+    presence = frame(Presence(room, name, here))
+    for each in members:
+        each.put(presence)

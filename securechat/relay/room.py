@@ -1,0 +1,70 @@
+"""One room as the relay keeps it, and the frames that tell of it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from securechat.signed.roster import Roster as Log
+from securechat.wire.framing import frame
+from securechat.wire.messages import FRAME_BYTES, RUN_ITEMS, Roster
+
+_ENTRY_BYTES: Final = 3
+"""What an entry takes in a `Roster` besides its own bytes: its length."""
+
+_RUN_BYTES: Final = FRAME_BYTES - 128
+"""What the entries of a `Roster` may take together."""
+
+
+class Client(Protocol):
+    """Somebody who is logged in, as rooms see them."""
+
+    name: str
+    identity: bytes
+    device: bytes
+
+    def put(self, data: bytes) -> None:
+        """Take a frame; nothing happens where the link is gone."""
+
+    def stream(self, frames: Iterator[bytes]) -> None:
+        """Take many frames, each when those before it have been read."""
+
+    def answered(self, posts: int) -> None:
+        """So many posts were acknowledged or declined."""
+
+
+@dataclass(slots=True, eq=False)
+class Room:
+    """A room with at least one member."""
+
+    name: str
+    log: Log
+    entered: dict[str, Client] = field(default_factory=dict)
+    """The members who are here, by name; a name is one identity's."""
+    epoch: bytes = b""
+    """The one that posts must be sealed for."""
+    key_frame: bytes = b""
+    """The `SessionKey` of this epoch as it travels."""
+
+    def is_here(self, client: Client) -> bool:
+        """Whether a client is a member who has entered."""
+        return self.entered.get(client.name) is client
+
+
+def roster_frames(room: Room, first: int, last_seq: int) -> Iterator[bytes]:
+    """The log of a room from an entry on, as it is now, in frames that are built one by one; at least one frame."""
+    return _roster_frames(room.name, room.log, first, len(room.log), last_seq)
+
+
+def _roster_frames(name: str, log: Log, first: int, total: int, last_seq: int) -> Iterator[bytes]:
+    while True:
+        entries: list[bytes] = []
+        size = 0
+        for entry in log.part(first, min(total, first + RUN_ITEMS)):
+            size += len(entry) + _ENTRY_BYTES
+            if size > _RUN_BYTES:
+                break
+            entries.append(entry)
+        yield frame(Roster(name, first, entries, total, last_seq))
+        first += len(entries)
+        if first >= total:
+            return

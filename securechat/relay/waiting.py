@@ -1,0 +1,109 @@
+"""Sealed keys that wait for devices: bounded for each device and sender and in all, the oldest going first.
+
+A key that is lost is asked for again by the client that misses it, so that any of these bounds costs time only.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from securechat.relay.limits import RelayLimits
+from securechat.wire.messages import BUNDLE_ITEMS, FRAME_BYTES
+
+_ITEM_BYTES: Final = 32 + 2 + 3 + 1
+"""What an item of a `SealedKey` can take besides its blob: name, lengths, array."""
+
+_RUN_BYTES: Final = FRAME_BYTES - 128
+"""What the items of a `SealedKey` may take together."""
+
+KEEPING_BYTES: Final = 768
+"""What keeping a key costs besides its blob, so that many small ones are bounded as well."""
+
+
+class _Kept(NamedTuple):
+    """One sealed key."""
+
+    device: bytes
+    room: str
+    sender_device: bytes
+    sender: str
+    blob: bytes
+    until_ms: int
+
+
+class WaitingKeys:
+    """Sealed keys by the device that they are for."""
+
+    def __init__(self, now_ms: Callable[[], int], limits: RelayLimits) -> None:
+        self.bytes = 0
+        """What is counted against `waiting_bytes`."""
+        self._now_ms = now_ms
+        self._limits = limits
+        self._keep_ms = int(limits.waiting_s * 1_000)
+        # By serial numbers, so that each begins with its oldest. A plain dict is slow to find its first key
+        # once many before it are gone.
+        self._kept: OrderedDict[int, _Kept] = OrderedDict()
+        self._of_device: dict[bytes, OrderedDict[int, None]] = {}
+        self._of_pair: dict[tuple[bytes, bytes], OrderedDict[int, None]] = {}
+        self._serial = 0
+
+    def __len__(self) -> int:
+        """How many wait."""
+        return len(self._kept)
+
+    def keep(self, device: bytes, room: str, sender_device: bytes, sender: str, blob: bytes) -> None:
+        """Keep a key for a device."""
+        self._expire()
+        self._serial += 1
+        self._kept[self._serial] = _Kept(device, room, sender_device, sender, blob, self._now_ms() + self._keep_ms)
+        of_pair = self._of_pair.setdefault((device, sender_device), OrderedDict())
+        of_device = self._of_device.setdefault(device, OrderedDict())
+        of_pair[self._serial] = of_device[self._serial] = None
+        self.bytes += len(blob) + KEEPING_BYTES
+        if len(of_pair) > self._limits.waiting_keys_of_sender:
+            self._drop(next(iter(of_pair)))
+        if len(of_device) > self._limits.waiting_keys:
+            self._drop(next(iter(of_device)))
+        while self.bytes > self._limits.waiting_bytes:
+            self._drop(next(iter(self._kept)))
+
+    def take(self, device: bytes, room: str) -> list[tuple[str, bytes]]:
+        """Take a device's oldest keys for a room, as many as fit a `SealedKey`: the senders' names, the blobs."""
+        self._expire()
+        items: list[tuple[str, bytes]] = []
+        taken: list[int] = []
+        size = 0
+        for serial in self._of_device.get(device, ()):
+            kept = self._kept[serial]
+            if kept.room == room:
+                size += len(kept.blob) + _ITEM_BYTES
+                if size > _RUN_BYTES or len(items) == BUNDLE_ITEMS:
+                    break
+                items.append((kept.sender, kept.blob))
+                taken.append(serial)
+        for serial in taken:
+            self._drop(serial)
+        return items
+
+    def forget(self, device: bytes, room: str) -> None:
+        """Drop a device's keys for a room: it is no member's any more."""
+        for serial in [each for each in self._of_device.get(device, ()) if self._kept[each].room == room]:
+            self._drop(serial)
+
+    def _expire(self) -> None:
+        now = self._now_ms()
+        while self._kept:
+            oldest = next(iter(self._kept))
+            if self._kept[oldest].until_ms > now:
+                return
+            self._drop(oldest)
+
+    def _drop(self, serial: int) -> None:
+        kept = self._kept.pop(serial)
+        self.bytes -= len(kept.blob) + KEEPING_BYTES
+        pair = kept.device, kept.sender_device
+        del self._of_device[kept.device][serial], self._of_pair[pair][serial]
+        if not self._of_device[kept.device]:
+            del self._of_device[kept.device]
+        if not self._of_pair[pair]:
+            del self._of_pair[pair]
