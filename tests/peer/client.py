@@ -7,97 +7,20 @@ waits for something, checks every signature by itself, and keeps all that it hea
 from __future__ import annotations
 
 import os
-import re
-import struct
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from hashlib import sha256
 from itertools import takewhile
-from typing import Any, Final
 
-import msgspec
-
-from tests.peer import sc1
-from tests.peer.link import EndedError, LostError, SecureLink, connect
-from tests.peer.sc1 import Log, LogError, Member, Receiving, RefusedError, Sending, lp
-
-Message = list[Any]
-"""A message as it is on the wire: its name, then its fields."""
-
-
-class PeerError(Exception):
-    """The relay says no: `args[0]` is the code."""
-
-
-class BrokenError(PeerError):
-    """The relay does not keep to the document."""
-
-
-def fits(value: Any, shape: Any) -> bool:
-    """Whether a value has the shape of a field; the comment at `FROM_RELAY` says which shapes there are."""
-    match shape:
-        case str():
-            return type(value) is str and value == shape
-        case re.Pattern():
-            return type(value) is str and shape.fullmatch(value) is not None
-        case range():
-            return type(value) is int and value in shape
-        case int():
-            return type(value) is bytes and len(value) == shape
-        case slice():
-            return type(value) is bytes and shape.start <= len(value) <= shape.stop
-        case tuple():
-            return type(value) is list and len(value) == len(shape) and all(map(fits, value, shape))
-        case [item]:
-            return type(value) is list and len(value) <= 1_024 and all(fits(each, item) for each in value)
-    return type(value) is shape
-
-
-HANDLE: Final = "[a-z0-9][a-z0-9._-]{0,31}"
-NAME: Final = re.compile(HANDLE)
-ROOM: Final = re.compile(rf"#{HANDLE}|@{HANDLE}\+{HANDLE}")
-COUNT, SEQ = range(2**32), range(2**63)
-REASON: Final = re.compile(r"(?s).{0,200}")
-REFUSED: Final = re.compile(
-    "version|full|bad-certificate|name-owned|timed-out|empty-frame|oversized-frame|not-a-message"
-    "|unknown-message|bad-field|out-of-order|flood"
-)
-DECLINED: Final = re.compile(
-    "bad-room|no-such-room|not-permitted|bad-entry|stale-entry|room-full|too-many-rooms|full|not-a-member"
-    "|stale-epoch|failed"
-)
-GOODBYE: Final = re.compile("quit|replaced|shutdown|slow|silent|failed")
-ENTRY, BLOB = slice(1, 4_096), slice(1, 4_096)
-
-# A string is itself, a pattern a string, a range an integer in it, a number bytes of that length, a slice bytes of
-# so many to so many, a tuple an array with exactly these fields, a list an array of such items, a type itself.
-FROM_RELAY: Final = (
-    ("Greeting", COUNT, 32, re.compile(r"(?s).{0,1000}")),
-    ("Welcome", NAME, [ROOM], (COUNT, COUNT, COUNT)),
-    ("Refused", REFUSED, REASON),
-    ("Roster", ROOM, COUNT, [ENTRY], COUNT, SEQ),
-    ("Present", ROOM, [NAME]),
-    ("SessionKey", ROOM, 32, 32),
-    ("Presence", ROOM, NAME, bool),
-    ("Prekeys", [(32, slice(0, 2_048))]),
-    ("Found", NAME, slice(0, 256), bool),
-    ("SealedKey", ROOM, [(NAME, BLOB)]),
-    ("Asked", ROOM, 32, 16),
-    ("Ack", ROOM, [(16, SEQ)]),
-    ("Delivery", ROOM, SEQ, [(NAME, SEQ, slice(1, 16_600))]),
-    ("Declined", re.compile(r"(?s).{2,66}"), [16], DECLINED),
-    ("Ping",),
-    ("Pong",),
-    ("Goodbye", GOODBYE, REASON),
-)
-
-
-def frame(message: Sequence[object]) -> bytes:
-    """A message as it travels, its length in front."""
-    body = msgspec.msgpack.encode(message)
-    return struct.pack(">I", len(body)) + body
+from tests.peer import log as logs
+from tests.peer import sc1, sessions
+from tests.peer.link import SecureLink
+from tests.peer.log import Log, LogError, Member
+from tests.peer.sc1 import RefusedError, lp
+from tests.peer.sessions import Receiving, Sending
+from tests.peer.wire import BrokenError, Message, PeerError, Wire
 
 
 def now_ms() -> int:
@@ -181,22 +104,19 @@ class Person:
             self.changed[name] = identity
 
 
-class PlainClient:
+class PlainClient(Wire):
     """One link to one relay, from its greeting on. Nothing is read but while one of the methods waits."""
 
     def __init__(self, address: str, timeout_s: float = 10.0) -> None:
         self.name = ""
         self.welcome: list[str] = []
-        self.window, self.most_rooms, self.ping_s = 0, 0, 3_600
+        self.window = self.most_rooms = 0
         self.person: Person
         self.acked: dict[bytes, int] = {}
         self.heard: deque[Heard] = deque()
         self.found: dict[str, tuple[bytes, bool]] = {}
         self._unanswered = 0
-        self._buffer = b""
-        self._heard_at = self._pinged_at = time.monotonic()
-        self._timeout_s = timeout_s
-        self.link = connect(address, timeout_s)
+        super().__init__(address, timeout_s)
         self.greeting = self.wait_for("Greeting")
         if self.greeting[1] != 2:
             raise BrokenError("version")
@@ -210,15 +130,15 @@ class PlainClient:
 
     def hello(self, keys: sc1.Keys, **wrong: bytes) -> tuple[object, ...]:
         """The `Hello` of somebody for this link; `wrong` takes the place of what is signed or sent."""
-        at_tls = isinstance(self.link, SecureLink)
-        fingerprint, exporter = (self.link.fingerprint, self.link.exporter) if at_tls else (b"", b"")
+        fingerprint = exporter = b""
+        if isinstance(self.link, SecureLink):
+            fingerprint, exporter = self.link.fingerprint, self.link.exporter
         signed = {"fingerprint": fingerprint, "nonce": self.greeting[2], "exporter": exporter, **wrong}
         bound = signed["fingerprint"], keys.name.encode(), keys.device, signed["nonce"], signed["exporter"]
         proof = sc1.sign(keys.device_key, "login", lp(*bound))
         newest = keys.newest_record(now_ms())
-        return (
-            "Hello", 2, wrong.get("certificate", keys.certificate), wrong.get("prekey", newest), wrong.get("proof", proof)
-        )  # fmt: skip
+        sent = {"certificate": keys.certificate, "prekey": newest, "proof": proof, **wrong}
+        return "Hello", 2, sent["certificate"], sent["prekey"], sent["proof"]
 
     def login(self, person: Person | str) -> None:
         """Log in. PeerError is raised with the code where the relay refuses."""
@@ -232,7 +152,7 @@ class PlainClient:
         self._answer("Welcome", "Refused")
 
     def ask(self, room: str) -> Log:
-        """Be told of a room, and wait for its whole log and, as a member, its key. PeerError where it is declined."""
+        """Be told of a room, and wait for its log and, as a member, its key. PeerError where it is declined."""
         known = self.rooms.get(room)
         self.send("Enter", room, len(known.log.entries) if known else 0)
         self._until(room, ("Roster",), lambda: self._is_whole(room))
@@ -277,7 +197,7 @@ class PlainClient:
         """Sign the next entry, and wait until it is in the log, or for PeerError where it is declined."""
         log = Log(room) if op == "create" else self.rooms[room].log
         keys = self.person.keys
-        entry = sc1.entry(keys.device_key, len(log.entries), log.last, op, subject, role, now_ms(), detail)
+        entry = logs.entry(keys.device_key, len(log.entries), log.last, op, subject, role, now_ms(), detail)
         known = self.rooms.get(room)
         if op == "create":
             self.rooms[room] = Room(log)
@@ -287,7 +207,7 @@ class PlainClient:
         except PeerError:
             if op == "create":
                 self.rooms.pop(room)
-                self.rooms |= {room: known} if known else {}
+                self.rooms.update({room: known} if known else {})
             raise
         if op in ("create", "join", "add") or (op == "remove" and subject != keys.identity):
             self._until(room, ("SessionKey",), lambda: True)
@@ -360,43 +280,10 @@ class PlainClient:
 
     # The wire.
 
-    def send(self, *message: object) -> None:
-        """Send a message: its name and its fields, right or wrong."""
-        self.link.sendall(frame(message))
-
     def post(self, room: str, items: Sequence[tuple[bytes, bytes]], epoch: bytes | None = None) -> None:
         """Post sealed messages of any making, for the room's epoch unless another one is given."""
         self._unanswered += len(items)
         self.send("Post", room, self.rooms[room].log.epoch if epoch is None else epoch, items)
-
-    def receive(self, timeout_s: float | None = None) -> Message:
-        """Wait for a message, act on it, and return it. TimeoutError, EndedError or LostError where none comes."""
-        deadline = self._deadline(timeout_s)
-        while len(self._buffer) < (end := 4 + int.from_bytes(self._buffer[:4], "big")):
-            self._fill(deadline)
-        body, self._buffer = self._buffer[4:end], self._buffer[end:]
-        message = msgspec.msgpack.decode(body)
-        if len(body) > 65_536 or not any(fits(message, shape) for shape in FROM_RELAY):
-            raise BrokenError(repr(message))
-        getattr(self, f"_on_{message[0].lower()}", lambda *_: None)(*message[1:])
-        return list(message)
-
-    def wait_for(self, *names: str, timeout_s: float | None = None) -> Message:
-        """Receive until a message with one of the names comes, and return that."""
-        deadline = self._deadline(timeout_s)
-        while (message := self.receive(deadline - time.monotonic()))[0] not in names:
-            pass
-        return message
-
-    def wait_for_end(self, timeout_s: float | None = None) -> list[Message]:
-        """Receive until the relay has closed the link in good order, close it too, and return what still came."""
-        deadline, last = self._deadline(timeout_s), []
-        try:
-            while True:
-                last.append(self.receive(deadline - time.monotonic()))
-        except EndedError:
-            self.link.close()
-            return last
 
     def _answer(self, good: str, bad: str) -> Message:
         answer = self.wait_for(good, bad)
@@ -413,47 +300,19 @@ class PlainClient:
             if message[0] != "Declined" and message[1] == room and done():
                 return
 
-    def _deadline(self, timeout_s: float | None) -> float:
-        return time.monotonic() + (self._timeout_s if timeout_s is None else timeout_s)
-
-    def _fill(self, deadline: float) -> None:
-        now = time.monotonic()
-        if now >= deadline:
-            raise TimeoutError
-        if now >= self._heard_at + 3 * self.ping_s:
-            raise LostError
-        ping_at = max(self._heard_at, self._pinged_at) + self.ping_s
-        if now >= ping_at:
-            self._pinged_at = now
-            self.send("Ping")
-            return
-        self.link.settimeout(min(deadline, ping_at) - now)
-        try:
-            data = self.link.recv(65_536)
-        except TimeoutError:
-            return
-        except ConnectionError:
-            raise LostError from None
-        finally:
-            self.link.settimeout(self._timeout_s)
-        if not data:
-            raise EndedError
-        self._buffer += data
-        self._heard_at = time.monotonic()
-
     # What the relay says.
 
-    def _on_welcome(self, name: str, rooms: list[str], limits: list[int]) -> None:
+    def on_welcome(self, name: str, rooms: list[str], limits: list[int]) -> None:
         self.name, self.welcome = name, rooms
         self.window, self.most_rooms, self.ping_s = limits
 
-    def _on_ping(self) -> None:
+    def on_ping(self) -> None:
         self.send("Pong")
 
-    def _on_found(self, name: str, certificate: bytes, online: bool) -> None:
+    def on_found(self, name: str, certificate: bytes, online: bool) -> None:
         self.found[name] = certificate, online
 
-    def _on_roster(self, name: str, first: int, entries: list[bytes], total: int, last_seq: int) -> None:
+    def on_roster(self, name: str, first: int, entries: list[bytes], total: int, last_seq: int) -> None:
         room = self.rooms.setdefault(name, Room(Log(name)))
         room.total, room.last_seq = total, max(room.last_seq, last_seq)
         try:
@@ -467,16 +326,16 @@ class PlainClient:
         for member in room.log.members.values():
             self.person.meet(member.name, member.identity)
         blobs, room.blobs = room.blobs, []
-        self._on_sealedkey(name, [("", blob) for blob in blobs])
+        self.on_sealedkey(name, [("", blob) for blob in blobs])
 
-    def _on_present(self, room: str, names: list[str]) -> None:
+    def on_present(self, room: str, names: list[str]) -> None:
         self.rooms[room].present = names
 
-    def _on_presence(self, room: str, name: str, here: bool) -> None:
+    def on_presence(self, room: str, name: str, here: bool) -> None:
         present = self.rooms[room].present
         self.rooms[room].present = [each for each in present if each != name] + [name] * here
 
-    def _on_sessionkey(self, name: str, epoch: bytes, key: bytes) -> None:
+    def on_sessionkey(self, name: str, epoch: bytes, key: bytes) -> None:
         room = self.rooms[name]
         if epoch not in room.keys:
             # Whatever is unanswered in the room was posted for the epoch before, and is declined.
@@ -487,11 +346,11 @@ class PlainClient:
         self._retry(name)
         self._go_on(name)
 
-    def _on_sealedkey(self, name: str, items: list[tuple[str, bytes]]) -> None:
+    def on_sealedkey(self, name: str, items: list[tuple[str, bytes]]) -> None:
         room = self.rooms[name]
         for _, blob in items:
             try:
-                found = sc1.open_blob(blob, room.log, self.person.keys)
+                found = sessions.open_blob(blob, room.log, self.person.keys)
             except RefusedError:
                 continue
             if found is None:
@@ -501,13 +360,13 @@ class PlainClient:
             known.renew(found)
         self._retry(name)
 
-    def _on_asked(self, name: str, device: bytes, sid: bytes) -> None:
+    def on_asked(self, name: str, device: bytes, sid: bytes) -> None:
         room = self.rooms[name]
         if any(each.device == device for each in room.log.members.values()):
             room.asked.add(device)
             self._want(room, [device])
 
-    def _on_prekeys(self, items: list[tuple[bytes, bytes]]) -> None:
+    def on_prekeys(self, items: list[tuple[bytes, bytes]]) -> None:
         for name, room in self.rooms.items():
             blobs = []
             for device, record in items:
@@ -521,19 +380,17 @@ class PlainClient:
                     continue
                 session.handed.add(device)
                 if any(each.device == device for each in self._audience(room)):
-                    try:
+                    with suppress(RefusedError):  # passed over: they ask for it
                         blobs.append((device, session.seal_to(device, record, now_ms())))
-                    except RefusedError:
-                        pass  # passed over: they ask for it
             for at in range(0, len(blobs), 32):
                 self.send("Hand", name, blobs[at : at + 32])
             self._go_on(name)
 
-    def _on_ack(self, room: str, items: list[tuple[bytes, int]]) -> None:
+    def on_ack(self, room: str, items: list[tuple[bytes, int]]) -> None:
         self.acked.update(items)
-        self._on_declined(room, [post_id for post_id, _ in items], "acknowledged")
+        self.on_declined(room, [post_id for post_id, _ in items], "acknowledged")
 
-    def _on_declined(self, room: str, ids: list[bytes], code: str) -> None:
+    def on_declined(self, room: str, ids: list[bytes], code: str) -> None:
         for post_id in ids:
             self._unanswered -= 1
             if code != "stale-epoch":
@@ -541,7 +398,7 @@ class PlainClient:
         for name in {each.room for each in self.person.pending.values()} if ids else ():
             self._go_on(name)
 
-    def _on_delivery(self, name: str, first_seq: int, items: list[tuple[str, int, bytes]]) -> None:
+    def on_delivery(self, name: str, first_seq: int, items: list[tuple[str, int, bytes]]) -> None:
         room = self.rooms[name]
         for seq, (sender, ms, sealed) in enumerate(items, first_seq):
             if seq > room.last_seq:
@@ -572,7 +429,7 @@ class PlainClient:
 
     def _open(self, room: Room, came: Arrived) -> tuple[Member, bytes, str, tuple[int, int] | None] | None:
         """The steps of Receiving. None where it waits for something."""
-        read = sc1.read_frame(came.sealed)
+        read = sessions.read_frame(came.sealed)
         members = room.log.at.get(read.epoch)
         if members is None:
             return None
@@ -638,11 +495,6 @@ class PlainClient:
                 self._want(room, lacking)
                 return
             voided = sum(1 for _ in takewhile(session.void.__contains__, range(session.index - 1, -1, -1)))
-            content = sc1.content(log.room_id, now_ms(), post_id, voided, each.text)
+            content = sessions.content(log.room_id, now_ms(), post_id, voided, each.text)
             each.posted = session, session.index
             self.post(name, [(post_id, session.seal(log.epoch, room.keys[log.epoch], content))])
-
-
-def fingerprint_of(key: bytes) -> str:
-    """How our client shows a session key in its events."""
-    return sha256(key).hexdigest()[:16]
