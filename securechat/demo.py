@@ -22,10 +22,15 @@ from securechat.client.errors import ClientError
 from securechat.client.events import Entered, Event, Joined, Keyed, Left, Link, Message, Sent
 from securechat.client.home import Pins
 from securechat.client.link import Link as ClientLink
+from securechat.client.login import Login
+from securechat.client.membership import key_id
 from securechat.crypto.aead import seal
 from securechat.crypto.engine import Engine
 from securechat.crypto.engines import EngineUnavailable, choose
 from securechat.crypto.worker import CryptoWorker
+from securechat.e2e.identity import new_person
+from securechat.e2e.keystore import Secrets
+from securechat.e2e.prekeys import PrekeyRing
 from securechat.relay.log import MemoryLog, Outcome, Run
 from securechat.relay.tap import Options, build_relay
 from securechat.wire.address import Address
@@ -67,8 +72,12 @@ class Person:
         self._events: list[Event] = []
         self._woken: Deferred[None] | None = None
         endpoint = HostnameEndpoint(reactor, address.host, address.port)
-        self.link = ClientLink(endpoint, address, name, reactor, Pins(home / name), self._gave_up)
-        self.conversation = Conversation(name, worker, self.link.send, self._tell)
+        person = new_person(name, _now_ms())
+        self.key = key_id(person.identity.public)
+        secrets = Secrets(person, PrekeyRing(person.device))
+        login = Login(secrets, _now_ms, lambda: None)
+        self.link = ClientLink(endpoint, address, login, reactor, Pins(home / name), self._gave_up)
+        self.conversation = Conversation(secrets, worker, self.link.send, self._tell, _now_ms)
         self.link.start(self.conversation)
 
     async def next(self, kind: type[E]) -> E:
@@ -176,24 +185,30 @@ async def _talk(reactor: Any, worker: CryptoWorker, directory: Path, address: Ad
         bob = Person("bob", reactor, worker, address, directory)
         people.append(bob)
         _check((await bob.next(Link)).up, "bob is connected")
-        _say("2. Two clients connect over TLS 1.3 and log in, as `securechat chat alice` and `… bob` would.")
+        _say("2. Two clients make keys, connect over TLS 1.3, and log in by a signature for this link only.")
+        _tell("alice's key", alice.key)
+        _tell("bob's key", bob.key)
+        _tell("", "from now on these names belong to these keys")
 
         alice.conversation.enter(ROOM)
         first = await alice.next(Keyed)
         bob.conversation.enter(ROOM)
         members = (await bob.next(Entered)).members
         _check(members == ["alice", "bob"], "both are in the room")
-        await alice.next(Joined)
+        _check((await alice.next(Joined)).name == "bob", "alice hears of bob")
         keys = await alice.next(Keyed), await bob.next(Keyed)
         _check(keys[0].bytes == keys[1].bytes == 32, "the session key has 32 bytes")
         _check(keys[0].fingerprint == keys[1].fingerprint, "both have the same session key")
         _check(first.fingerprint != keys[0].fingerprint, "the key is new since bob came")
-        _say(f"3. Both enter {ROOM}. The relay hands out a random session key, new whenever the members change.")
-        _tell("alice alone", f"key of {first.bytes} bytes, fingerprint {first.fingerprint}")
-        _tell("alice and bob", f"key of {keys[0].bytes} bytes, fingerprint {keys[0].fingerprint}")
-        _tell("", "the relay made it, so a dishonest relay could read along; README.md says what will change that")
+        _say(f"3. Alice founds {ROOM} and bob joins it: entries of a log that they sign, and the relay only keeps.")
+        _tell("alice alone", f"session key of {first.bytes} bytes, fingerprint {first.fingerprint}")
+        _tell("alice and bob", f"session key of {keys[0].bytes} bytes, fingerprint {keys[0].fingerprint}")
+        _tell("", "the relay draws it anew whenever the members change; it is one lock of two")
+        _tell("", "the other is the sender's own key, which goes to each member sealed and past the relay")
 
-        _say("4. They talk. Each message is sealed by the crypto worker, passes the relay unopened, and is opened.")
+        _say(
+            "4. They talk. Each message has its own key, made from both locks; the relay, with one, opens nothing."
+        )
         await _exchange(alice, bob, "Hello Bob, this is for the two of us.", log)
         await _exchange(bob, alice, "Hello Alice. Every message has an IV of its own.", log)
 
@@ -202,13 +217,13 @@ async def _talk(reactor: Any, worker: CryptoWorker, directory: Path, address: Ad
         refused = await carol.refusal()
         _say("5. A third client knocks; this relay was told to take two.")
         _tell("carol", str(refused))
-        _check("as many clients as it takes" in str(refused), "carol was refused because the relay is full")
+        _check("as many clients" in str(refused), "carol was refused because the relay is full")
 
         alice.conversation.leave(ROOM)
         _check((await bob.next(Left)).name == "alice", "bob hears that alice left")
         changed = await bob.next(Keyed)
         _check(changed.fingerprint != keys[0].fingerprint, "the key is new since alice left")
-        _say("6. Alice leaves the room, and at once there is a key that she does not have.")
+        _say("6. Alice leaves the room by an entry that she signs, and at once there is a key that she has not.")
         _tell("bob alone", f"key of {changed.bytes} bytes, fingerprint {changed.fingerprint}")
     finally:
         for person in people:
@@ -255,6 +270,10 @@ async def _measure(worker: CryptoWorker) -> None:
     _tell("in batches", f"{batch_rate:>10,.0f} messages/s, {batch_rate / single_rate:.1f} times as many")
     _check(batched > 0 and worker.stats.failed_batches == 0, "every batch was sealed")
     _say("All of this was checked as it was told. Now try it yourself: README.md has the commands.")
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _check(true: bool, claim: str) -> None:

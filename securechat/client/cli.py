@@ -4,6 +4,7 @@ import argparse
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from datetime import datetime
 from ipaddress import ip_address
@@ -16,7 +17,11 @@ from securechat.client.conversation import Conversation
 from securechat.client.errors import EXIT_HELP, ClientError, Exit
 from securechat.client.events import Event
 from securechat.client.home import Pins, home_directory
+from securechat.client.keeping import Keeper
+from securechat.client.keys import KeyFile
 from securechat.client.link import Link
+from securechat.client.login import Login
+from securechat.client.passphrase import ask_on_terminal, change_passphrase, read_passphrase
 from securechat.client.pipe import Pipe, failure_line
 from securechat.crypto.engines import NAMES, EngineUnavailable, choose
 from securechat.crypto.worker import CryptoWorker
@@ -59,6 +64,22 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     listen.add_argument("room", metavar="ROOM", help="#room, or @name for one person")
     listen.add_argument("--json", action="store_true", help="JSON lines out")
     listen.add_argument("--count", type=_positive, metavar="N", help="exit after N messages")
+    _add_passphrase(commands)
+
+
+def _add_passphrase(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    lock = commands.add_parser(
+        "passphrase",
+        help="put your keys under a passphrase, or under none",
+        description="Put your keys for one relay under a passphrase, another passphrase, or none.",
+        epilog=EXIT_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    lock.set_defaults(run=run_passphrase)
+    lock.add_argument("name", metavar="NAME", help="your name")
+    _add_places(lock)
+    lock.add_argument("--new-passphrase-file", metavar="FILE", help="has the new passphrase; else it is asked for")
+    lock.add_argument("--remove", action="store_true", help="no passphrase from now on")
 
 
 def _command(
@@ -75,14 +96,7 @@ def _command(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
-    parser.add_argument(
-        "--relay",
-        metavar="ADDRESS",
-        default=os.environ.get("SECURECHAT_RELAY", DEFAULT_RELAY),
-        help="securechat://host:port/#fingerprint, securechat+tcp://host:port or securechat+unix:///path "
-        f"(default: $SECURECHAT_RELAY, or {DEFAULT_RELAY})",
-    )
-    parser.add_argument("--home", metavar="DIR", help="where the keys of known relays are kept ($SECURECHAT_HOME)")
+    _add_places(parser)
     parser.add_argument("--engine", choices=NAMES, default="auto", help="what seals and opens (default auto)")
     parser.add_argument("--no-color", action="store_true", help="no colours (also by $NO_COLOR)")
     parser.add_argument(
@@ -90,6 +104,19 @@ def _command(
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="tell more on stderr")
     return parser
+
+
+def _add_places(parser: argparse.ArgumentParser) -> None:
+    """Where the relay is, and the keys."""
+    parser.add_argument(
+        "--relay",
+        metavar="ADDRESS",
+        default=os.environ.get("SECURECHAT_RELAY", DEFAULT_RELAY),
+        help="securechat://host:port/#fingerprint, securechat+tcp://host:port or securechat+unix:///path "
+        f"(default: $SECURECHAT_RELAY, or {DEFAULT_RELAY})",
+    )
+    parser.add_argument("--home", metavar="DIR", help="where your keys and relays' are kept ($SECURECHAT_HOME)")
+    parser.add_argument("--passphrase-file", metavar="FILE", help="has your keys' passphrase, if they have one")
 
 
 def _positive(text: str) -> int:
@@ -154,6 +181,21 @@ def run_listen(options: argparse.Namespace) -> int:
     return _run(options, lambda client: _piped(client, stdin=None))
 
 
+def run_passphrase(options: argparse.Namespace) -> int:
+    """Set or remove the passphrase of a key store."""
+    _open_closed_streams()
+    try:
+        address = _address(options)
+        file = KeyFile(home_directory(options.home, os.environ), address.place, options.name)
+        new = None if options.new_passphrase_file is None else read_passphrase(options.new_passphrase_file)
+        said = change_passphrase(file, _now_ms(), _passphrase(options), new, remove=options.remove)
+    except ClientError as wrong:
+        print(failure_line(wrong), file=sys.stderr)
+        return wrong.status
+    print(said, file=sys.stderr)
+    return Exit.DONE
+
+
 class Client:
     """One run of a client: what it consists of, and how it ends."""
 
@@ -166,8 +208,21 @@ class Client:
         self._text = ""
         self._ending = False
         self.worker = CryptoWorker(choose(options.engine), reactor)
-        self.link = Link(_endpoint(reactor, address), address, options.name, reactor, Pins(home), self._gave_up)
-        self.conversation = Conversation(options.name, self.worker, self.link.send, self._tell)
+        file = KeyFile(home, address.place, options.name)
+        store = file.open(_now_ms(), _passphrase(options), lambda: ask_on_terminal("passphrase of your keys: "))
+        self._keeper = Keeper(file, store, reactor, self._gave_up)
+        login = Login(store.secrets, _now_ms, self._keeper.store)
+        self.link = Link(_endpoint(reactor, address), address, login, reactor, Pins(home), self._gave_up)
+        self.conversation = Conversation(
+            store.secrets,
+            self.worker,
+            self.link.send,
+            self._tell,
+            _now_ms,
+            self._keeper.soon,
+            keep_now=self._keeper.now,
+        )
+        self._keeper.pack = self.conversation.pack
 
     def start(self) -> None:
         """Begin, as soon as the reactor runs; `front` must be there."""
@@ -203,6 +258,7 @@ class Client:
         self._ending = True
         closing = DeferredList([self.link.stop(), self.front.close()])
         closing.addCallback(lambda _: self.worker.stopService())
+        closing.addCallback(lambda _: self._keeper.close())
         bounded: Deferred[Any] = Deferred()
         call = self.reactor.callLater(CLOSE_S, bounded.callback, None)
 
@@ -213,6 +269,15 @@ class Client:
 
         closing.addCallback(closed)
         return bounded
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _passphrase(options: argparse.Namespace) -> str | None:
+    """What the file says that was named, if one was."""
+    return None if options.passphrase_file is None else read_passphrase(options.passphrase_file)
 
 
 def _run(options: argparse.Namespace, build: Callable[[Client], object]) -> int:
@@ -236,22 +301,27 @@ def _run(options: argparse.Namespace, build: Callable[[Client], object]) -> int:
 
 def _checked(options: argparse.Namespace) -> Address:
     """The relay's address, if the command line makes sense."""
-    refusal = name_refusal(options.name)
-    if refusal is not None:
-        raise ClientError(REASONS[refusal], Exit.USAGE)
+    address = _address(options)
     room = options.room
     if not is_room(room) and not (room.startswith("@") and name_refusal(room[1:]) is None):
         raise ClientError("a room is written #name, or @name for one person", Exit.USAGE)
-    try:
-        address = parse(options.relay)
-    except AddressError as wrong:
-        raise ClientError(f"--relay: {wrong}", Exit.USAGE) from wrong
     if not address.tls and not address.path and not options.insecure_plaintext and not _is_loopback(address.host):
         raise ClientError(
             "without TLS anybody on the way can read along; use securechat://, or say --insecure-plaintext",
             Exit.USAGE,
         )
     return address
+
+
+def _address(options: argparse.Namespace) -> Address:
+    """The relay's address, if name and address can be ones."""
+    refusal = name_refusal(options.name)
+    if refusal is not None:
+        raise ClientError(REASONS[refusal], Exit.USAGE)
+    try:
+        return parse(options.relay)
+    except AddressError as wrong:
+        raise ClientError(f"--relay: {wrong}", Exit.USAGE) from wrong
 
 
 def _is_loopback(host: str) -> bool:

@@ -104,13 +104,59 @@ class Quit:
 
 
 @dataclass(frozen=True, slots=True)
+class New:
+    """Found a room that only those enter whom we invite, and show it."""
+
+    room: str
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """Do something about one person: invite or remove (in the room that is shown), verify, trust, whois."""
+
+    what: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Safety:
+    """Show the safety number of us and one person."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rekey:
+    """Begin a new session with the next message in a room."""
+
+    room: str
+
+
+@dataclass(frozen=True, slots=True)
 class Wrong:
     """Nothing was done; one line says why. It is safe to show."""
 
     text: str
 
 
-Command = Nothing | Say | Help | Who | Join | Leave | Direct | Rooms | Switch | Clear | Quit | Wrong
+Command = (
+    Nothing
+    | Say
+    | Help
+    | Who
+    | Join
+    | New
+    | Leave
+    | Direct
+    | Rooms
+    | Switch
+    | About
+    | Safety
+    | Rekey
+    | Clear
+    | Quit
+    | Wrong
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +308,46 @@ def _join(rest: str, place: _Place) -> Command:
     return room if isinstance(room, Wrong) else Join(room)
 
 
+def _new(rest: str, place: _Place) -> Command:
+    room = _one_room(rest, place, "new") if rest else _usage("new")
+    if isinstance(room, Wrong):
+        return room
+    return Wrong("A room of two is made by /msg.") if direct_pair(room) is not None else New(room)
+
+
+def _rekey(rest: str, place: _Place) -> Command:
+    room = _one_room(rest, place, "rekey")
+    return room if isinstance(room, Wrong) else Rekey(room)
+
+
+def _one_name(rest: str, place: _Place, verb: str) -> str | Wrong:
+    """The name of somebody else."""
+    if len(rest.split()) != 1:
+        return _usage(verb)
+    name = rest.lower().removesuffix(":")
+    refusal = name_refusal(name)
+    if refusal is not None:
+        return Wrong(REASONS[refusal])
+    return Wrong("This is your own name.") if name == place.talk.name else name
+
+
+def _about(what: str) -> Callable[[str, _Place], Command]:
+    def parse_name(rest: str, place: _Place) -> Command:
+        name = _one_name(rest, place, what)
+        return name if isinstance(name, Wrong) else About(what, name)
+
+    return parse_name
+
+
+def _verify(rest: str, place: _Place) -> Command:
+    words = rest.split()
+    compared = len(words) == 2 and words[1].lower() == "yes"
+    name = _one_name(words[0] if compared else rest, place, "verify")
+    if isinstance(name, Wrong):
+        return name
+    return About("verify", name) if compared else Safety(name)
+
+
 def _leave(rest: str, place: _Place) -> Command:
     room = _one_room(rest, place, "leave")
     return room if isinstance(room, Wrong) else Leave(room)
@@ -329,6 +415,13 @@ _VERBS: Final[dict[str, _Verb]] = {
     "msg": _Verb("/msg NAME [TEXT]", "write to one person alone, or show what you wrote", _msg, _all_names),
     "rooms": _Verb("/rooms", "show the rooms that you are in", _alone("rooms", Rooms()), _no_arguments),
     "room": _Verb("/room ROOM", "show another of your rooms", _room, _rooms_to_show),
+    "new": _Verb("/new ROOM", "found a room that only those enter whom you invite", _new, _no_arguments),
+    "invite": _Verb("/invite NAME", "bring somebody into this room", _about("invite"), _all_names),
+    "remove": _Verb("/remove NAME", "put somebody out of this room", _about("remove"), _all_names),
+    "whois": _Verb("/whois NAME", "show somebody's key", _about("whois"), _all_names),
+    "verify": _Verb("/verify NAME [yes]", "show the number to compare; yes: it is the same", _verify, _all_names),
+    "trust": _Verb("/trust NAME", "accept the new key of somebody whose key changed", _about("trust"), _all_names),
+    "rekey": _Verb("/rekey [ROOM]", "begin a new session with the next message", _rekey, _rooms_we_are_in),
     "clear": _Verb("/clear", "empty the screen", _alone("clear", Clear()), _no_arguments),
     "quit": _Verb("/quit", "end the chat", _alone("quit", Quit()), _no_arguments),
 }

@@ -1,24 +1,21 @@
-"""The rooms as their user sees them: commands in, messages of the wire in, events out. No socket, no screen.
+"""The rooms as their user sees them: commands and messages of the wire in, events out. No socket, screen or clock.
 
 What is said in a room waits in that room's outbox until the relay has acknowledged it, and survives the loss of a
 link: on a new link, and for a new epoch, it is sealed and posted again under the same id, in the same order.
 Events come out in the order of what caused them, also where a message must be opened first.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from hashlib import sha256
 from os import urandom
 from typing import Protocol
 
-from twisted.internet.defer import Deferred
-from twisted.logger import Logger
-from twisted.python.failure import Failure
-
+from securechat.client import events
 from securechat.client.events import (
     Entered,
     Error,
     Event,
-    Joined,
+    Info,
     Keyed,
     Left,
     Link,
@@ -28,53 +25,62 @@ from securechat.client.events import (
     NotSent,
     Sent,
 )
+from securechat.client.following import Following
 from securechat.client.hearing import Hearing, Opener
+from securechat.client.membership import Membership
 from securechat.client.ordered import InOrder
+from securechat.client.people import People, Then, why_no_name
 from securechat.client.room import Pending, Room
-from securechat.e2e.body import BodyError, check_text, pack_text
-from securechat.e2e.sessions import SessionKeys
+from securechat.client.saying import Saying, Sealer, other_of
+from securechat.e2e.body import BodyError, check_text
+from securechat.e2e.hpke import NoMlKemError
+from securechat.e2e.keystore import MAX_ROOMS, Secrets
+from securechat.e2e.outcomes import KeyTaken
+from securechat.signed.certificates import Certificate
+from securechat.signed.roster import Member
 from securechat.wire import messages as wire
 from securechat.wire.codes import REASONS, Code
 from securechat.wire.names import direct_pair, direct_room, is_room, name_refusal
 
-_POST_BYTES = wire.FRAME_BYTES - 256
-_POST_ITEM_BYTES = 16 + 2 + 5 + 1
 
-
-class Worker(Opener, Protocol):
+class Worker(Opener, Sealer, Protocol):
     """Seals and opens batches off the reactor's thread; `CryptoWorker` does."""
-
-    def seal_many(self, items: Sequence[tuple[bytes, bytes, bytes]]) -> Deferred[list[bytes]]:
-        """Seal (key, associated data, plaintext), each."""
 
 
 class Conversation:
     """Everything that one user says and hears over one relay."""
 
-    _log = Logger()
-
     def __init__(
         self,
-        name: str,
+        secrets: Secrets,
         worker: Worker,
         send: Callable[[wire.FromClient], None],
         tell: Callable[[Event], None],
+        now_ms: Callable[[], int],
+        keep: Callable[[], None] = lambda: None,
         random: Callable[[int], bytes] = urandom,
+        keep_now: Callable[[], None] = lambda: None,
     ) -> None:
-        self.name = name
-        self._worker = worker
+        """Take our keys, the worker, what sends to the relay, where events go, and the clock (wall time).
+
+        `keep` hears whenever something changed that the key store must have some time, `keep_now` when it must have
+        it before anything else is told or sent: see `keeping`.
+        """
+        self.name = secrets.person.name
+        self._secrets = secrets
         self._send = send
         self._random = random
-        self._keys = SessionKeys()
+        self._keep = keep
         in_order = InOrder(tell)
         self._tell = in_order.tell
-        self._hearing = Hearing(name, worker, self._keys, in_order)
+        self._hearing = Hearing(self.name, worker, in_order, send, now_ms)
+        self._saying = Saying(worker, send, self._tell, now_ms, keep, self._post_everywhere)
+        self._people = People(secrets, send, self._tell, keep_now)
+        self._following = Following(secrets, self._people, send, self._tell, keep, keep_now)
+        self._membership = Membership(secrets.person, self._people, send, self._tell, now_ms)
         self._rooms: dict[str, Room] = {}
         self._links = 0
-        self._up = 0
-        """Which link is up, counting them; 0 while there is none. What was begun on another one is dropped."""
-        self._window = 0
-        self._unanswered = 0
+        self._is_up = False
 
     # Commands. Each answers by events; what is impossible at once is an `Error` or a `NotSent`.
 
@@ -89,16 +95,21 @@ class Conversation:
             self._tell(NotSent(room, REASONS[Code.BAD_ROOM], text, label))
             return
         state = self._rooms.get(room)
-        if state is None and direct_pair(room) is None:
+        if (state is None and other_of(room, self.name) is None) or (state is not None and state.leaving):
             self._tell(NotSent(room, REASONS[Code.NOT_A_MEMBER], text, label))
             return
         if state is None:
-            state = self._rooms[room] = Room(room)
+            state = self._rooms[room] = Room(room, is_open=False)
+        if state.fault is not None:
+            self._tell(NotSent(room, state.fault, text, label))
+            return
         pending = Pending(self._random(16), text, label)
         state.outbox[pending.post_id] = pending
-        if direct_pair(room) is not None and not self._other_is_here(state):
-            self._ask_to_enter(state)
-        self._post(state)
+        if not state.entered:
+            self._ask(state)
+        elif self._away(state) is not None:
+            self._not_here(state)
+        self._saying.post(state)
 
     def direct(self, name: str, text: str, label: str | None = None) -> None:
         """Say something to one person alone."""
@@ -118,37 +129,101 @@ class Conversation:
         return "this is your own name" if name == self.name else REASONS[name_refusal(name) or Code.BAD_NAME]
 
     def enter(self, room: str) -> None:
-        """Enter a room, now and on every new link."""
-        if not is_room(room):
-            self._tell(Error(REASONS[Code.BAD_ROOM]))
-            return
-        state = self._rooms.setdefault(room, Room(room))
-        state.stay = True
-        state.leaving = False
-        self._ask_to_enter(state)
+        """Enter a room, now and on every new link: found it where there is none, join it where it is open."""
+        self._enter(room, is_open=direct_pair(room) is None)
+
+    def found_closed(self, room: str) -> None:
+        """Found a room that only those enter whom we add."""
+        self._enter(room, is_open=False)
 
     def leave(self, room: str) -> None:
-        """Leave a room; what was said in it and not acknowledged is given up."""
+        """Leave a room for good; what was said in it and not acknowledged is given up."""
         state = self._rooms.get(room)
-        if state is None:
+        if state is None or state.leaving:
             self._tell(Error(REASONS[Code.NOT_A_MEMBER]))
             return
         state.stay = False
-        state.leaving = True
-        if self._up:
-            self._send(wire.Leave(room))
-        else:
+        if state.fault is not None or not self._membership.is_member(state):
             self._left(state)
+            return
+        state.leaving = True
+        self._membership.leave(state)
+        if not self._is_up:
+            self._tell(Info([f"{room} will be left when there is a connection."]))
+
+    def invite(self, room: str, name: str) -> None:
+        """Bring somebody into a room."""
+        self._look_up(name, lambda certificate, _: self._invited(room, name, certificate))
+
+    def remove(self, room: str, name: str) -> None:
+        """Put somebody out of a room."""
+        state = self._rooms.get(room)
+        if state is None or not state.entered:
+            self._tell(Error(REASONS[Code.NOT_A_MEMBER]))
+        else:
+            self._membership.remove(state, name)
+
+    def rekey(self, room: str) -> None:
+        """Begin a new session with the next message."""
+        state = self._rooms.get(room)
+        if state is None or state.secure is None:
+            self._tell(Error(REASONS[Code.NOT_A_MEMBER]))
+        else:
+            self._saying.rekey(state)
+            self._tell(Info([f"The next message in {room} begins a new session."]))
+
+    def safety(self, name: str) -> None:
+        """Tell the safety number of us and somebody whom we have met."""
+        self._people.safety(name)
+
+    def verify(self, name: str) -> None:
+        """Mark somebody as verified: the safety numbers were compared."""
+        self._people.verify(name)
+
+    def trust(self, name: str) -> None:
+        """Accept the new key of somebody whose key changed."""
+        if self._people.trust(name):
+            self._post_everywhere()
+
+    def whois(self, name: str) -> None:
+        """Tell what is known of somebody."""
+        if self._can_ask(name):
+            self._people.whois(name)
 
     @property
     def rooms(self) -> list[str]:
         """The rooms that we are in, in the order in which we came to them."""
-        return [room.name for room in self._rooms.values() if room.members is not None]
+        return [room.name for room in self._rooms.values() if room.entered]
 
     def members(self, room: str) -> list[str]:
-        """Who is in a room that we are in; empty for any other."""
+        """Who is a member of a room that we are in; empty for any other."""
         state = self._rooms.get(room)
-        return list(state.members) if state is not None and state.members is not None else []
+        if state is None or state.secure is None or not state.entered:
+            return []
+        return [each.name for each in state.secure.roster.members.values()]
+
+    def present(self, room: str) -> list[str]:
+        """Which members of a room that we are in are there now."""
+        state = self._rooms.get(room)
+        return sorted(state.present) if state is not None and state.entered else []
+
+    def mark(self, room: str, name: str) -> str:
+        """What is known of a member's key: verified, changed, or nothing special."""
+        member = self._member(room, name)
+        if member is None or member.name == self.name:
+            return ""
+        if self._people.is_blocked(member):
+            return "changed"
+        return "verified" if self._people.is_verified(member) else ""
+
+    def _member(self, room: str, name: str) -> Member | None:
+        state = self._rooms.get(room)
+        return None if state is None or state.secure is None else state.secure.roster.named(name)
+
+    @property
+    def changed(self) -> list[str]:
+        """Whose key is another than before, and nobody has decided which is right."""
+        return self._people.changed
 
     @property
     def opening(self) -> int:
@@ -160,234 +235,296 @@ class Conversation:
         """How many messages the relay has not acknowledged."""
         return sum(len(room.outbox) for room in self._rooms.values())
 
+    def pack(self) -> None:
+        """Put the sessions of others into the secrets, which are about to be stored; not while one is in use."""
+        if self.opening:
+            return
+        stored = self._secrets.rooms
+        for room in self._rooms.values():
+            if room.secure is not None and room.whole and room.fault is None:
+                room_id = room.secure.roster.room_id
+                stored.pop(room_id, None)
+                stored[room_id] = room.secure.packed
+        # Rooms that were left stay for a while, as their messages must not come a second time.
+        while len(stored) > MAX_ROOMS:
+            del stored[next(iter(stored))]
+
     # What the link tells.
 
     def link_up(self, welcome: wire.Welcome, relay: str, motd: str) -> None:
-        """We are logged in: enter again where we were, and say again what was not acknowledged."""
+        """We are logged in: enter again where we are members, and say again what was not acknowledged."""
         self._links += 1
-        self._up = self._links
-        self._window = welcome.limits.window
-        self._unanswered = 0
+        self._is_up = True
+        self._saying.link_up(self._links, welcome.limits.window)
         self._tell(Link(True, relay))
         if motd:
             self._tell(Motd(motd))
+        for name in welcome.rooms:
+            if is_room(name):
+                self._rooms.setdefault(name, Room(name, stay=True, is_open=False))
         for room in self._rooms.values():
-            if room.stay or room.outbox:
-                self._ask_to_enter(room)
+            self._ask(room)
 
     def link_down(self, relay: str, reason: str, retry_s: float | None) -> None:
         """The link is gone, and will be tried again in a while, or not."""
-        if self._up:
-            self._up = 0
-            self._keys.forget_all()
-            for room in list(self._rooms.values()):
-                if room.leaving:
-                    self._left(room)
-                elif not room.stay and not room.outbox:
-                    # A direct room that the other side opened lives as long as the link.
-                    del self._rooms[room.name]
-                room.members = None
-                room.entering = False
-                for pending in room.outbox.values():
-                    pending.posted = False
+        if self._is_up:
+            self._is_up = False
+            self._people.link_down()
+            self._saying.link_down(list(self._rooms.values()))
+            for room in self._rooms.values():
+                self._membership.link_down(room)
+                room.entered = room.asking = False
+                room.present.clear()
         self._tell(Link(False, relay, reason, retry_s))
 
     def received(self, message: wire.FromRelay) -> None:
         """A message of the relay."""
-        if isinstance(message, wire.Delivery):
-            room = self._rooms.get(message.room)
-            if room is not None:
-                self._hearing.delivered(message, room.numbers)
-        elif isinstance(message, wire.Ack):
-            self._acknowledged(message)
-        elif isinstance(message, wire.SessionKey):
-            self._keyed(message)
-        elif isinstance(message, wire.Declined):
-            self._declined(message)
-        elif isinstance(message, wire.Presence):
-            self._presence(message)
+        if isinstance(message, wire.Found):
+            self._people.found(message)
+        elif isinstance(message, wire.Prekeys):
+            self._saying.prekeys(list(self._rooms.values()), message.items)
         elif isinstance(message, wire.Roster):
             self._roster(message)
+        elif isinstance(message, wire.Ack | wire.Declined):
+            # Counted also for a room that was left meanwhile: the window is that of all rooms.
+            self._saying.answered(len(message.items if isinstance(message, wire.Ack) else message.ids))
+            self._in_room(message)
+            self._post_everywhere()
+        else:
+            self._in_room(message)
 
-    # Members and keys.
+    def _in_room(self, message: wire.FromRelay) -> None:
+        room = self._rooms.get(getattr(message, "room", ""))
+        if room is None:
+            return
+        if isinstance(message, wire.Delivery):
+            self._hearing.delivered(message, room)
+        elif isinstance(message, wire.Ack):
+            self._acknowledged(room, message)
+        elif isinstance(message, wire.SessionKey):
+            self._keyed(room, message)
+        elif isinstance(message, wire.SealedKey):
+            self._sealed_keys(room, message)
+        elif isinstance(message, wire.Asked):
+            self._saying.asked(room, message.device)
+        elif isinstance(message, wire.Present):
+            self._present(room, message)
+        elif isinstance(message, wire.Presence):
+            self._presence(room, message)
+        elif isinstance(message, wire.Declined):
+            self._declined(room, message)
 
-    def _ask_to_enter(self, room: Room) -> None:
-        if self._up and not room.entering:
-            room.entering = True
-            self._send(wire.Enter(room.name))
+    # Rooms.
 
-    def _other_is_here(self, room: Room) -> bool:
-        return room.members is not None and len(room.members) == 2
+    def _enter(self, name: str, is_open: bool) -> None:
+        if not is_room(name):
+            self._tell(Error(REASONS[Code.BAD_ROOM]))
+            return
+        room = self._rooms.setdefault(name, Room(name))
+        room.stay, room.is_open = True, is_open
+        if room.leaving:
+            # Changed our mind; where the entry is on its way we join again after it.
+            room.leaving = False
+            if room.wishes and room.wishes[-1].entry is None:
+                room.wishes.pop()
+        self._ask(room)
+
+    def _ask(self, room: Room) -> None:
+        if self._is_up:
+            self._following.ask(room)
 
     def _roster(self, roster: wire.Roster) -> None:
         room = self._rooms.get(roster.room)
         if room is None:
-            if self.name not in (direct_pair(roster.room) or ()):
-                # A relay can bring us into a direct room of ours, and into nothing else that we did not ask for.
-                return
-            room = self._rooms[roster.room] = Room(roster.room)
-        again = room.members is not None
-        room.entering = False
-        room.members = list(roster.members)
+            # Somebody has brought us in; if nobody has, the log says so.
+            room = self._rooms[roster.room] = Room(roster.room, is_open=False)
+        was_member = room.entered
+        self._membership.happened(room, self._following.roster(room, roster))
+        if not room.whole or room.fault is not None:
+            return
+        if self._membership.is_member(room):
+            self._membership.add_guests(room)
+            self._retry(room)
+            if room.entered:
+                self._membership.go_on(room)
+        elif was_member or room.leaving or (room.outbox and not room.stay and direct_pair(room.name) is None):
+            self._left(room)
+        elif room.stay:
+            assert room.secure is not None
+            if room.secure.roster.policy.is_open:
+                self._membership.join(room)
+            else:
+                self._refused(room, Code.NOT_PERMITTED)
+        elif not room.outbox:
+            del self._rooms[room.name]
+
+    def _present(self, room: Room, present: wire.Present) -> None:
+        if room.secure is None or room.fault is not None or not self._membership.is_member(room):
+            return
+        # Who is a member is the log's to say; of those, the relay says who is here.
+        room.present = {each.name for each in room.secure.roster.members.values()}.intersection(present.names)
+        again, room.entered = room.entered, True
         if not again:
-            missed = room.numbers.entered(roster.last_seq)
-            self._tell(Entered(room.name, list(roster.members)))
+            self._hearing.ask_again(room)
+            missed = room.numbers.entered(room.last_seq)
+            self._tell(Entered(room.name, sorted(room.present)))
             if missed is not None:
                 self._tell(Missed(room.name, *missed))
-        pair = direct_pair(room.name)
-        if pair is not None and not self._other_is_here(room):
-            other = pair[0] if pair[1] == self.name else pair[1]
-            for pending in self._take_all(room):
-                self._tell(NotSent(room.name, f"{other} is not here", pending.text, pending.label))
-        self._post(room)
+        if self._away(room) is not None:
+            self._not_here(room)
+        self._membership.go_on(room)
+        self._saying.post(room)
 
-    def _presence(self, presence: wire.Presence) -> None:
-        room = self._rooms.get(presence.room)
-        if room is None or room.members is None:
+    def _presence(self, room: Room, presence: wire.Presence) -> None:
+        if presence.here == (presence.name in room.present) or self._member(room.name, presence.name) is None:
             return
         if presence.here:
-            if presence.name not in room.members:
-                room.members.append(presence.name)
-            self._tell(Joined(room.name, presence.name))
-            return
-        if presence.name in room.members:
-            room.members.remove(presence.name)
-        if presence.name == self.name:
-            self._left(room)
-            return
-        self._tell(Left(room.name, presence.name))
-        if room.outbox and direct_pair(room.name) is not None:
-            # What they did not get is declined. The answer brings them back, or says that they are gone.
-            self._ask_to_enter(room)
+            room.present.add(presence.name)
+            self._tell(events.Came(room.name, presence.name))
+        else:
+            room.present.discard(presence.name)
+            self._tell(events.Gone(room.name, presence.name))
+            if self._away(room) is not None:
+                self._not_here(room)
+        self._saying.post(room)
 
-    def _left(self, room: Room) -> None:
-        self._forget(room)
-        self._tell(Left(room.name, self.name))
-        if room.stay:
-            # We want to be back: an `Enter` was sent after the `Leave` that this answers, or is due now.
-            again = self._rooms[room.name] = Room(room.name, stay=True, entering=room.entering)
-            self._ask_to_enter(again)
+    def _away(self, room: Room) -> str | None:
+        """The other one of a direct room, where they are not there; None for any other room."""
+        other = other_of(room.name, self.name)
+        return other if other is not None and room.entered and other not in room.present else None
 
-    def _forget(self, room: Room, why: str = "you left the room before it was sent") -> None:
-        for pending in self._take_all(room):
-            self._tell(NotSent(room.name, why, pending.text, pending.label))
-        self._keys.forget(room.name)
-        self._rooms.pop(room.name, None)
-
-    def _take_all(self, room: Room) -> list[Pending]:
-        pending = list(room.outbox.values())
-        room.outbox.clear()
-        return pending
-
-    def _keyed(self, message: wire.SessionKey) -> None:
-        room = self._rooms.get(message.room)
-        if room is None or message.epoch == self._keys.epoch(room.name):
-            # The key of now again answers an `Enter` for a room that we are in; what was posted still counts.
-            return
-        self._keys.start(room.name, message.epoch, message.key)
-        self._tell(Keyed(room.name, sha256(message.key).hexdigest()[:16], len(message.key)))
-        # Every `Ack` of the epoch before has come by now, so whatever is left was declined or will be.
-        for pending in room.outbox.values():
-            pending.posted = False
-        self._post(room)
-
-    # What we say.
-
-    def _post(self, room: Room) -> None:
-        """Seal and post what waits, one batch at a time and as much as the relay's window has room for."""
-        if room.sealing or not self._up or room.members is None:
-            return
-        if direct_pair(room.name) is not None and not self._other_is_here(room):
-            return
-        free = self._window - self._unanswered
-        waiting = [pending for pending in room.outbox.values() if not pending.posted][: max(free, 0)]
-        epoch = self._keys.epoch(room.name)
-        if not waiting or epoch is None:
-            return
-        key, header, associated = self._keys.to_seal(room.name, self.name)
-        link = self._up
-        room.sealing = True
-        # Two rooms must not count on the same part of the window.
-        self._unanswered += len(waiting)
-        sealing = self._worker.seal_many([(key, associated, pack_text(each.text)) for each in waiting])
-        sealing.addCallbacks(
-            self._sealed, self._seal_failed, (room, link, epoch, header, waiting), {}, (room, link, waiting)
-        )
-        sealing.addErrback(lambda failure: self._log.failure("posting failed", failure))
-
-    def _sealed(
-        self, sealed: list[bytes], room: Room, link: int, epoch: bytes, header: bytes, waiting: list[Pending]
-    ) -> None:
-        room.sealing = False
-        if link != self._up:
-            self._post(room)
-            return
-        if epoch != self._keys.epoch(room.name):
-            self._unanswered -= len(waiting)
-            self._post_everywhere()
-            return
-        items: list[tuple[bytes, bytes]] = []
-        size = 0
-        for pending, body in zip(waiting, sealed, strict=True):
-            if pending.post_id not in room.outbox:
-                self._unanswered -= 1
-                continue
-            if size + len(header) + len(body) + _POST_ITEM_BYTES > _POST_BYTES:
-                self._send(wire.Post(room.name, epoch, items))
-                items, size = [], 0
-            items.append((pending.post_id, header + body))
-            size += len(header) + len(body) + _POST_ITEM_BYTES
-            pending.posted = True
-        if items:
-            self._send(wire.Post(room.name, epoch, items))
-        self._post_everywhere()
-
-    def _seal_failed(self, failure: Failure, room: Room, link: int, waiting: list[Pending]) -> None:
-        self._log.failure("sealing failed", failure)
-        room.sealing = False
-        if link == self._up:
-            self._unanswered -= len(waiting)
-        # All that waits, as what comes after it would pass it by. What was posted before will be answered.
+    def _not_here(self, room: Room) -> None:
+        """Nothing is kept for who is away: what is not posted yet is not sent."""
         for pending in [each for each in room.outbox.values() if not each.posted]:
             del room.outbox[pending.post_id]
-            self._tell(NotSent(room.name, "it could not be sealed", pending.text, pending.label))
-        self._post_everywhere()
+            why = f"{self._away(room)} is not here"
+            self._tell(NotSent(room.name, why, pending.text, pending.label))
 
-    def _acknowledged(self, ack: wire.Ack) -> None:
-        self._unanswered -= len(ack.items)
-        room = self._rooms.get(ack.room)
-        if room is not None:
-            for post_id, seq in ack.items:
-                pending = room.outbox.pop(post_id, None)
-                room.numbers.own(seq)
-                if pending is not None:
-                    self._tell(Sent(room.name, seq, pending.text, pending.label))
-        self._post_everywhere()
+    def _left(self, room: Room) -> None:
+        self._forget(room, "you left the room before it was sent")
+        self._tell(Left(room.name, self.name))
 
-    def _declined(self, declined: wire.Declined) -> None:
-        self._unanswered -= len(declined.ids)
-        room = self._rooms.get(declined.room)
-        if room is not None and not declined.ids:
-            self._not_carried_out(room, declined.code)
-        elif room is not None and declined.code is not Code.STALE_EPOCH:
+    def _refused(self, room: Room, code: Code) -> None:
+        self._tell(NotEntered(room.name, REASONS[code]))
+        self._forget(room, REASONS[code])
+
+    def _forget(self, room: Room, why: str) -> None:
+        # Out of the books first: whoever is told may ask what is left.
+        given_up = list(room.outbox.values())
+        room.outbox.clear()
+        self._rooms.pop(room.name, None)
+        for pending in given_up:
+            self._tell(NotSent(room.name, why, pending.text, pending.label))
+
+    def _keyed(self, room: Room, message: wire.SessionKey) -> None:
+        if room.secure is None:
+            room.keys.append((message.epoch, message.key))
+            return
+        room.secure.take_session_key(message.epoch, message.key)
+        self._tell(Keyed(room.name, sha256(message.key).hexdigest()[:16], len(message.key)))
+        # Every `Ack` of the epoch before has come by now, so whatever is left was declined or will be.
+        self._saying.again(room)
+        self._retry(room)
+
+    def _sealed_keys(self, room: Room, message: wire.SealedKey) -> None:
+        if room.secure is None:
+            return
+        taken = False
+        for sender, blob in message.items:
+            room.blobs += 1
+            try:
+                taken = isinstance(room.secure.sealed_key(room.blobs, sender, blob), KeyTaken) or taken
+            except NoMlKemError as wrong:
+                self._tell(Error(f"{room.name}: {wrong}"))
+        if taken:
+            self._keep()
+            self._hearing.retry(room)
+
+    def _retry(self, room: Room) -> None:
+        if room.secure is not None:
+            if any(isinstance(outcome, KeyTaken) for outcome in room.secure.retry_keys()):
+                self._keep()
+            self._hearing.retry(room)
+            self._saying.post(room)
+
+    # Answers.
+
+    def _acknowledged(self, room: Room, ack: wire.Ack) -> None:
+        for post_id, seq in ack.items:
+            pending = room.outbox.pop(post_id, None)
+            room.numbers.own(seq)
+            if pending is not None:
+                self._tell(Sent(room.name, seq, pending.text, pending.label))
+
+    def _declined(self, room: Room, declined: wire.Declined) -> None:
+        code = declined.code
+        if not declined.ids:
+            self._not_carried_out(room, code)
+        elif code is not Code.STALE_EPOCH:
             for post_id in declined.ids:
                 pending = room.outbox.pop(post_id, None)
                 if pending is not None:
-                    self._tell(NotSent(room.name, REASONS[declined.code], pending.text, pending.label))
+                    self._tell(NotSent(room.name, REASONS[code], pending.text, pending.label))
         # A stale epoch needs no answer: its new key comes, or has come, and posts them again.
-        self._post_everywhere()
 
     def _not_carried_out(self, room: Room, code: Code) -> None:
-        if code is Code.NOT_A_MEMBER:
-            return  # a second `Leave`; `Presence` has answered the first
-        if room.members is None:
-            self._tell(NotEntered(room.name, REASONS[code]))
-            self._forget(room, REASONS[code])
-        else:
+        room.asking = False
+        if code is Code.NO_SUCH_ROOM and (room.stay or room.outbox):
+            if self._following.begin_anew(room):
+                self._found_room(room)
+        elif self._membership.declined(room, code):
+            # The log has gone on, or will have when the answer is here.
+            self._following.ask(room)
+        elif code is Code.STALE_ENTRY:
+            self._following.ask(room)
+        elif room.entered:
             self._tell(Error(f"{room.name}: {REASONS[code]}"))
+        else:
+            self._refused(room, code)
+
+    def _found_room(self, room: Room) -> None:
+        other = other_of(room.name, self.name)
+        if other is None:
+            self._membership.found(room)
+        else:
+            self._people.look_up(other, lambda certificate, online: self._found_direct(room, certificate, online))
+
+    def _found_direct(self, room: Room, certificate: Certificate | None, online: bool) -> None:
+        other = other_of(room.name, self.name)
+        if certificate is None or not online:
+            self._forget(room, f"{other} is not here")
+            return
+        if not self._people.meet(room.name, certificate):
+            self._forget(room, f"the key of {other} changed, and nobody has accepted the new one")
+            return
+        room.guests = [certificate]
+        room.is_open = False
+        self._membership.found(room)
+
+    # People.
+
+    def _look_up(self, name: str, then: Then) -> None:
+        if self._can_ask(name):
+            self._people.look_up(name, then)
+
+    def _can_ask(self, name: str) -> bool:
+        """Whether the relay can be asked for somebody now; if not, that is told."""
+        why = why_no_name(name) or (None if self._is_up else "there is no link to the relay now")
+        if why is not None:
+            self._tell(Error(why))
+        return why is None
+
+    def _invited(self, room: str, name: str, certificate: Certificate | None) -> None:
+        state = self._rooms.get(room)
+        if state is None or not state.entered:
+            self._tell(Error(REASONS[Code.NOT_A_MEMBER]))
+        elif certificate is None:
+            self._tell(Error(f"nobody is called {name} here"))
+        else:
+            self._membership.add(state, certificate)
 
     def _post_everywhere(self) -> None:
         """Part of the window may be free, on which every room has waited."""
         for room in list(self._rooms.values()):
             if room.outbox:
-                self._post(room)
+                self._saying.post(room)

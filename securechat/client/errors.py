@@ -23,8 +23,8 @@ EXIT_HELP = """exit status:
   2    the command line was wrong
   65   a line of the input could not be sent
   69   the relay cannot be reached, or was not reached again in time
-  76   what answers is no relay, speaks another version, or has another key than before
-  77   the relay refused: the name is taken or bad, or it is full
+  76   what answers is no relay, speaks another version, or has another key than before; or your keys were put back
+  77   not permitted: the name is owned or bad, the relay is full, or your keys are locked
   130  stopped by Ctrl-C
   141  nobody reads the output any more
 """

@@ -20,6 +20,12 @@ class Message(_Event, frozen=True, tag="message"):
     text: str
     time: datetime
     seq: int
+    key: str = ""
+    """What we know of the sender's key: first, verified or changed; nothing where it is the one we remember."""
+    late: bool = False
+    """It waited for a key, or others of its sender came before it."""
+    forked: bool = False
+    """Its sender made another message before it than the one that we were given."""
 
 
 class Sent(_Event, frozen=True, tag="sent"):
@@ -50,6 +56,47 @@ class Unreadable(_Event, frozen=True, tag="unreadable"):
     reason: str
 
 
+class Held(_Event, frozen=True, tag="held"):
+    """A message came that can't be opened yet; what it waits for was asked for. It is told once it is opened."""
+
+    room: str
+    sender: str
+    time: datetime
+    seq: int
+    reason: str
+
+
+class Gap(_Event, frozen=True, tag="gap"):
+    """Messages of one sender are missing here, by their sender's own numbers. They may still come."""
+
+    room: str
+    sender: str
+    first: int
+    last: int
+
+
+class KeyChanged(_Event, frozen=True, tag="key-changed"):
+    """Somebody's key is another than before: nothing is sealed to them until one of the two is accepted."""
+
+    room: str
+    name: str
+    key: str
+    """The beginning of the SHA-256 of the new key."""
+
+
+class Fault(_Event, frozen=True, tag="fault"):
+    """What the relay shows of a room does not hold: nothing more is said or taken there."""
+
+    room: str
+    reason: str
+
+
+class Info(_Event, frozen=True, tag="info"):
+    """The answer to something that was asked for."""
+
+    lines: list[str]
+
+
 class Missed(_Event, frozen=True, tag="missed"):
     """The room's messages from `first` to `last` have not come here."""
 
@@ -59,7 +106,7 @@ class Missed(_Event, frozen=True, tag="missed"):
 
 
 class Entered(_Event, frozen=True, tag="entered"):
-    """We are a member of a room, with these others (ourselves included)."""
+    """We are a member of a room, and these members are there now (ourselves included)."""
 
     room: str
     members: list[str]
@@ -73,14 +120,28 @@ class NotEntered(_Event, frozen=True, tag="not-entered"):
 
 
 class Joined(_Event, frozen=True, tag="joined"):
-    """Somebody has entered a room that we are in."""
+    """Somebody has become a member of a room that we are in."""
 
     room: str
     name: str
 
 
 class Left(_Event, frozen=True, tag="left"):
-    """Somebody, perhaps ourselves, has left a room."""
+    """Somebody, perhaps ourselves, is no member of a room any more."""
+
+    room: str
+    name: str
+
+
+class Came(_Event, frozen=True, tag="came"):
+    """A member of a room that we are in is there now."""
+
+    room: str
+    name: str
+
+
+class Gone(_Event, frozen=True, tag="gone"):
+    """A member of a room that we are in is away now; a member they stay."""
 
     room: str
     name: str
@@ -120,11 +181,18 @@ Event = (
     | Sent
     | NotSent
     | Unreadable
+    | Held
+    | Gap
+    | KeyChanged
+    | Fault
+    | Info
     | Missed
     | Entered
     | NotEntered
     | Joined
     | Left
+    | Came
+    | Gone
     | Keyed
     | Link
     | Motd

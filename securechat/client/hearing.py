@@ -1,19 +1,27 @@
-"""From a `Delivery` to what was said: opened as one batch off the reactor's thread, shown only where authentic."""
+"""From a `Delivery` to what was said: checked and opened as one batch off the reactor's thread (SC1 §7, §8)."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Collection, Sequence
+from typing import Final, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from securechat.client.events import Event, Message, Missed, Unreadable, time_of
-from securechat.client.numbers import Numbers
+from securechat.client import events
+from securechat.client.events import Event, Missed, Unreadable, time_of
 from securechat.client.ordered import InOrder, Slot
-from securechat.e2e.body import BodyError, unpack
-from securechat.e2e.sessions import NoKeyError, SessionKeys
-from securechat.wire.messages import Delivery
+from securechat.client.room import Room
+from securechat.e2e.inbox import Batch
+from securechat.e2e.outcomes import Arrived, Awaited, Held, Opened, Outcome, Refusal, Refused
+from securechat.e2e.safety import Standing
+from securechat.wire.messages import Ask, Delivery
+
+_KEY: Final = {
+    Standing.FIRST: "first",
+    Standing.PINNED: "",
+    Standing.VERIFIED: "verified",
+    Standing.CHANGED: "changed",
+}
 
 
 class Opener(Protocol):
@@ -23,77 +31,131 @@ class Opener(Protocol):
         """Open (key, associated data, sealed), each; None for what is not authentic."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Heard:
-    """One new message of a run; `wrong` says why it cannot be opened, if that is known before."""
-
-    seq: int
-    sender: str
-    time: int
-    wrong: str | None
-
-
 class Hearing:
     """Opens what a client is told. `opening` is how many messages are on their way through the worker."""
 
     _log = Logger()
 
-    def __init__(self, name: str, worker: Opener, keys: SessionKeys, events: InOrder) -> None:
+    def __init__(
+        self, name: str, worker: Opener, tell: InOrder, send: Callable[[Ask], None], now_ms: Callable[[], int]
+    ) -> None:
+        """Take who we are, the worker, where events go, what sends a question to the relay, and the clock."""
         self.opening = 0
         self._name = name
         self._worker = worker
-        self._keys = keys
-        self._events = events
+        self._events = tell
+        self._send = send
+        self._now_ms = now_ms
 
-    def delivered(self, delivery: Delivery, numbers: Numbers) -> None:
-        """A run of messages came for a room, in which `numbers` have come before."""
-        opens: list[tuple[bytes, bytes, bytes]] = []
-        run: list[_Heard] = []
+    def delivered(self, delivery: Delivery, room: Room) -> None:
+        """A run of messages came for a room."""
+        run: list[Arrived] = []
+        arrived: dict[int, tuple[str, int]] = {}
+        repeated: set[int] = set()
         for seq, (sender, time, sealed) in enumerate(delivery.items, delivery.first_seq):
             if sender == self._name:
                 # Our own, in a run that we share with others: the acknowledgement has told of it.
-                numbers.own(seq)
+                room.numbers.own(seq)
                 continue
-            new, missing = numbers.came(seq)
+            new, missing = room.numbers.came(seq)
             if missing is not None:
                 self._events.tell(Missed(delivery.room, *missing))
             if not new:
-                continue
-            wrong = None
-            try:
-                opens.append(self._keys.to_open(delivery.room, sender, sealed))
-            except NoKeyError as no_key:
-                wrong = str(no_key)
-            run.append(_Heard(seq, sender, time, wrong))
-        if not run:
-            return
+                # By its number it came before. That is the relay's word, and the sender's session knows better.
+                repeated.add(seq)
+            run.append(Arrived(seq, sender, sealed))
+            arrived[seq] = sender, time
+        if run and room.secure is not None and room.fault is None:
+            room.arrived.update(arrived)
+            self._open(room, room.secure.receive(run, self._now_ms()), repeated=repeated)
+
+    def retry(self, room: Room) -> None:
+        """Something came that messages may have waited for."""
+        if room.secure is not None and room.secure.held and room.fault is None:
+            self._open(room, room.secure.retry(self._now_ms()), late=True)
+
+    def ask_again(self, room: Room) -> None:
+        """A new link: whoever was asked for a key on the last one may not have heard it."""
+        if room.secure is not None:
+            for held in room.secure.awaited:
+                self._ask(room, held)
+
+    def _open(
+        self, room: Room, batch: Batch, *, late: bool = False, repeated: Collection[int] = frozenset()
+    ) -> None:
         slot = self._events.hold()
-        self.opening += len(run)
-        opening = self._worker.open_many(opens)
-        opening.addCallbacks(self._opened, self._failed, (delivery.room, run, slot), {}, (delivery.room, run, slot))
+        jobs = batch.jobs
+        self.opening += len(jobs)
+        opening = self._worker.open_many(jobs)
+        opening.addCallbacks(
+            self._opened,
+            self._failed,
+            (room, batch, slot, len(jobs), late, repeated),
+            {},
+            (room, batch, slot, len(jobs)),
+        )
         opening.addErrback(lambda failure: self._log.failure("telling what was heard failed", failure))
 
-    def _opened(self, texts: list[bytes | None], room: str, run: list[_Heard], slot: Slot) -> None:
-        self.opening -= len(run)
-        opened = iter(texts)
-        slot.fill([self._event(heard, room, opened) for heard in run])
+    def _opened(
+        self,
+        texts: list[bytes | None],
+        room: Room,
+        batch: Batch,
+        slot: Slot,
+        count: int,
+        late: bool,
+        repeated: Collection[int],
+    ) -> None:
+        self.opening -= count
+        told: list[Event] = []
+        for outcome in batch.finish(texts):
+            told += self._outcome(room, outcome, late, outcome.seq in repeated)
+        slot.fill(told)
 
-    def _event(self, heard: _Heard, room: str, opened: Iterator[bytes | None]) -> Event:
-        when = time_of(heard.time)
-        wrong = heard.wrong
-        if wrong is None:
-            plaintext = next(opened)
-            if plaintext is None:
-                wrong = "it is not authentic: somebody changed it, or sealed it with another key"
-            else:
-                try:
-                    return Message(room, heard.sender, unpack(plaintext).text, when, heard.seq)
-                except BodyError as bad:
-                    wrong = str(bad)
-        return Unreadable(room, heard.sender, when, heard.seq, wrong)
-
-    def _failed(self, failure: Failure, room: str, run: list[_Heard], slot: Slot) -> None:
-        self.opening -= len(run)
+    def _failed(self, failure: Failure, room: Room, batch: Batch, slot: Slot, count: int) -> None:
+        self.opening -= count
         self._log.failure("opening a batch failed", failure)
-        why = "opening it failed on this machine"
-        slot.fill([Unreadable(room, each.sender, time_of(each.time), each.seq, why) for each in run])
+        batch.finish([None] * count)
+        slot.fill([events.Error(f"{room.name}: opening messages failed on this machine")])
+
+    def _outcome(self, room: Room, outcome: Outcome, late: bool, repeated: bool) -> list[Event]:
+        sender, time = room.arrived.get(outcome.seq, ("", 0))
+        if isinstance(outcome, Held):
+            if outcome.ask:
+                self._ask(room, outcome)
+            when = time_of(time)
+            reason = f"it waits for {outcome.awaited}"
+            return [] if late else [events.Held(room.name, outcome.sender, when, outcome.seq, reason)]
+        room.arrived.pop(outcome.seq, None)
+        if isinstance(outcome, Refused):
+            if repeated and outcome.refusal is Refusal.REPLAYED:
+                return []
+            return [Unreadable(room.name, sender, time_of(time), outcome.seq, str(outcome.refusal))]
+        return self._message(room, outcome, time, late)
+
+    def _message(self, room: Room, opened: Opened, time: int, late: bool) -> list[Event]:
+        told: list[Event] = []
+        name = opened.sender.name
+        if opened.gap is not None:
+            told.append(events.Gap(room.name, name, *opened.gap))
+        if room.is_new(opened.sender.identity, opened.said.message_id):
+            told.append(
+                events.Message(
+                    room.name,
+                    name,
+                    opened.said.text,
+                    time_of(time),
+                    opened.seq,
+                    _KEY[opened.standing],
+                    late or opened.is_late,
+                    opened.is_forked,
+                )
+            )
+        return told
+
+    def _ask(self, room: Room, held: Held) -> None:
+        """Ask the sender's device for the key of a session; log and session keys come by themselves."""
+        assert room.secure is not None
+        member = room.secure.roster.named_at(held.sender, held.epoch)
+        if held.awaited is Awaited.SENDER_KEY and member is not None:
+            self._send(Ask(room.name, member.device, held.sid))

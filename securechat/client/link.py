@@ -32,6 +32,7 @@ from zope.interface import implementer
 from securechat.client.errors import ClientError, Exit
 from securechat.client.tls import PinnedTLS, TLSClientFactory
 from securechat.client.trouble import no_answer, no_relay, other_key, refused, why_lost, why_unreachable
+from securechat.signed.certificates import EXPORTER_BYTES
 from securechat.wire.address import Address, fingerprint
 from securechat.wire.codes import REASONS, Code
 from securechat.wire.framing import MessageProtocol, farewell, names_of
@@ -44,9 +45,13 @@ from securechat.wire.messages import (
     Hello,
     Message,
     Refused,
+    Renew,
     Welcome,
 )
 from securechat.wire.outbox import Turn
+
+EXPORTER_LABEL: Final = b"EXPORTER-Channel-Binding"
+"""RFC 9266, section 4."""
 
 LOGIN_S: Final = 15.0
 """Seconds from the attempt to connect to `Welcome`."""
@@ -54,13 +59,14 @@ LOGIN_S: Final = 15.0
 PING_MOST_S: Final = 300
 """The longest silence before a ping, whatever the relay says."""
 
+RENEW_S: Final = 3600.0
+"""How often a link looks whether a new prekey is due."""
+
 RETRY_LEAST_S: Final = 0.5
 RETRY_MOST_S: Final = 30.0
 
-# A relay ends a link for these reasons, which pass: the ghost of our own last link, a full house, a new start.
-_PASSING: Final = frozenset(
-    {Code.NAME_TAKEN, Code.FULL, Code.TIMED_OUT, Code.SHUTDOWN, Code.SLOW, Code.SILENT, Code.FAILED}
-)
+# A relay ends a link for these reasons, which pass: a full house, a new start, a link that was too slow.
+_PASSING: Final = frozenset({Code.FULL, Code.TIMED_OUT, Code.SHUTDOWN, Code.SLOW, Code.SILENT, Code.FAILED})
 
 
 class KnownRelays(Protocol):
@@ -71,6 +77,19 @@ class KnownRelays(Protocol):
 
     def remember(self, place: str, fingerprint: str) -> None:
         """Remember one."""
+
+
+class Login(Protocol):
+    """Says who we are; `login.Login` does."""
+
+    def hello(self, fingerprint: bytes, nonce: bytes, exporter: bytes) -> Hello:
+        """Answer a greeting on a link: the relay's fingerprint and TLS's exporter, both empty without TLS.
+
+        Raises `ClientError`.
+        """
+
+    def renewal(self) -> Renew | None:
+        """A new prekey, where it is time for one. Raises `ClientError`."""
 
 
 class LinkListener(Protocol):
@@ -99,6 +118,7 @@ class ClientProtocol(MessageProtocol):
     def __init__(self, clock: IReactorTime, turn: Turn, owner: "Link") -> None:
         super().__init__(clock, turn)
         self.fingerprint = ""
+        self.exporter = b""
         self.welcomed = False
         self._owner = owner
         self._greeting: Greeting | None = None
@@ -121,6 +141,10 @@ class ClientProtocol(MessageProtocol):
         wrong = self._owner.check_key(self.fingerprint)
         if wrong is not None:
             self.fail(wrong)
+            return
+        # RFC 9266: whoever is in between has two TLS sessions, and a login that is good for one of them only.
+        handle = cast(TLSMemoryBIOProtocol, self.transport).getHandle()
+        self.exporter = handle.export_keying_material(EXPORTER_LABEL, EXPORTER_BYTES)
 
     def fail(self, error: ClientError) -> None:
         """End a link that is of no use."""
@@ -146,13 +170,22 @@ class ClientProtocol(MessageProtocol):
             if message.version != VERSION:
                 self.fail(refused(self._owner.address, Code.VERSION))
             else:
-                self.send(Hello(VERSION, self._owner.name))
+                self._log_in(message.nonce)
         elif self._greeting is not None and isinstance(message, Welcome):
             self.welcomed = True
             self.ping_s = min(max(message.limits.ping_s, 1), PING_MOST_S)
             self._owner.logged_in(self, message, self._greeting.motd)
         else:
             self.refuse(Code.OUT_OF_ORDER)
+
+    def _log_in(self, nonce: bytes) -> None:
+        try:
+            hello = self._owner.login.hello(bytes.fromhex(self.fingerprint), nonce, self.exporter)
+        except ClientError as wrong:
+            # A prekey that could not be stored is not offered: what is sealed to it would be lost.
+            self.fail(wrong)
+        else:
+            self.send(hello)
 
     def link_lost(self, reason: Failure) -> None:
         """The link is gone."""
@@ -166,13 +199,13 @@ class Link:
         self,
         endpoint: IStreamClientEndpoint,
         address: Address,
-        name: str,
+        login: Login,
         clock: IReactorTime,
         pins: KnownRelays,
         gave_up: Callable[[ClientError], None],
         jitter: Callable[[], float] = random,
     ) -> None:
-        self.name = name
+        self.login = login
         self.listener: LinkListener
         self.relay = str(replace(address, fingerprint=""))
         self._endpoint = endpoint
@@ -191,6 +224,7 @@ class Link:
         self._protocol: ClientProtocol | None = None
         self._login_call: IDelayedCall | None = None
         self._retry_call: IDelayedCall | None = None
+        self._renew_call: IDelayedCall | None = None
         self._failures = 0
         self._was_up = False
         self._up_since: float | None = None
@@ -272,6 +306,7 @@ class Link:
                 protocol.fail(wrong)
                 return
         self._cancel(self._login_call)
+        self._renew_call = self._clock.callLater(RENEW_S, self._renew)
         self._was_up = True
         self._up_since = self._clock.seconds()
         self.listener.link_up(welcome, self.relay, motd)
@@ -287,7 +322,7 @@ class Link:
         self._reason = f"the relay says: {REASONS[last.code]}"
         if welcomed and isinstance(last, Refused):
             self._error = ClientError(f"the relay did not take what was sent: {REASONS[last.code]}", Exit.PROTOCOL)
-        elif not welcomed and not (self._was_up and last.code in _PASSING):
+        elif last.code is Code.REPLACED or (not welcomed and not (self._was_up and last.code in _PASSING)):
             self._error = refused(self.address, last.code)
 
     def lost(self, protocol: ClientProtocol, failure: Failure) -> None:
@@ -322,8 +357,20 @@ class Link:
         elif self._protocol is not None:
             self._protocol.cut_off()
 
+    def _renew(self) -> None:
+        """Now and then: a link may last longer than a prekey should."""
+        self._renew_call = self._clock.callLater(RENEW_S, self._renew)
+        try:
+            renewal = self.login.renewal()
+        except ClientError as wrong:
+            self._gave_up(wrong)
+        else:
+            if renewal is not None:
+                self.send(renewal)
+
     def _ended(self) -> None:
         self._cancel(self._login_call)
+        self._cancel(self._renew_call)
         if self._stopped is not None:
             self._finish()
         elif self._error is not None or not self._was_up:

@@ -246,7 +246,16 @@ class Pipe(TwistedProtocol):
         elif isinstance(event, events.NotEntered):
             text = f"cannot enter {event.room}: {event.reason}"
         elif isinstance(event, events.Unreadable):
-            text = f"a message of {event.sender} cannot be read: {event.reason}"
+            whose = f"of {event.sender} " if event.sender else ""
+            text = f"a message {whose}in {event.room} cannot be read: {event.reason}"
+        elif isinstance(event, events.Gap):
+            text = f"{event.last - event.first + 1} messages of {event.sender} in {event.room} did not come yet"
+        elif isinstance(event, events.KeyChanged):
+            text = f"the key of {event.name} is another than before; nothing is sealed to them until you decide"
+        elif isinstance(event, events.Fault):
+            text = f"the log of {event.room} does not hold: {event.reason}"
+        elif isinstance(event, events.Info):
+            text = "; ".join(event.lines)
         elif isinstance(event, events.Missed):
             text = f"missed {event.last - event.first + 1} messages in {event.room}"
         elif isinstance(event, events.Error):
@@ -265,7 +274,13 @@ class Pipe(TwistedProtocol):
             case events.Entered(room, members):
                 return f"you are in {room} with {', '.join(members)}"
             case events.Joined(room, name):
-                return f"{name} joined {room}"
+                return f"{name} is a member of {room} now"
+            case events.Came(room, name):
+                return f"{name} came to {room}"
+            case events.Gone(room, name):
+                return f"{name} is away from {room}"
+            case events.Held(room, sender, _, _, reason):
+                return f"a message of {sender} in {room}: {reason}"
             case events.Left(room, name):
                 return f"{name} left {room}"
             case events.Keyed(room, fingerprint, _):

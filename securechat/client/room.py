@@ -1,8 +1,18 @@
-"""What a client knows of one room: whether it is in, who else is, and what it has said there that was not taken."""
+"""What a client knows of one room: its log and keys, who is there, and what it said that was not taken."""
 
+from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from securechat.client.numbers import Numbers
+from securechat.e2e.room import SecureRoom
+from securechat.e2e.sender import SealJob
+from securechat.signed.certificates import Certificate
+from securechat.signed.roster import Roster
+
+SHOWN_IDS: Final = 4_096
+"""Messages of a room that are remembered as shown, so that one that was sealed again is not shown again."""
 
 
 @dataclass(slots=True, eq=False)
@@ -12,21 +22,85 @@ class Pending:
     post_id: bytes
     text: str
     label: str | None
+    job: SealJob | None = None
+    """How it was sealed the last time."""
     posted: bool = False
 
 
 @dataclass(slots=True, eq=False)
+class Wish:
+    """A change of a room that is wished for and not made yet."""
+
+    subject: bytes
+    """Whom it is about, by identity."""
+    draft: Callable[[Roster], bytes]
+    """Makes its entry for the log as it stands. Raises `RosterError`."""
+    entry: bytes | None = None
+    """The entry that is on its way."""
+    tries: int = 0
+
+
+@dataclass(slots=True, eq=False)
 class Room:
-    """One room that we are in, want to be in, or have something to say in."""
+    """One room that we are a member of, want to be, or have something to say in."""
 
     name: str
     stay: bool = False
-    """Enter it again on every new link."""
-    members: list[str] | None = None
-    """Who is there; None while we are not."""
-    entering: bool = False
+    """Enter it again on every new link, and join it where we are no member."""
+    is_open: bool = True
+    """How to found it where there is none."""
+    secure: SecureRoom | None = None
+    total: int = 0
+    """How many entries its log has, as far as the relay says."""
+    last_seq: int = 0
+    present: set[str] = field(default_factory=set)
+    """Which members are there now."""
+    entered: bool = False
+    """Whether the relay has told us everything on this link, and we are a member."""
+    asking: bool = False
+    from_start: bool = False
+    """Whether the log is asked for from its beginning, as it seems to be another one than ours."""
     leaving: bool = False
-    """We have asked to leave, and nobody wants to come back."""
+    """Whether we want out, and the relay has not shown it yet."""
+    wishes: deque[Wish] = field(default_factory=deque)
+    """Changes that are to be made, one after the other."""
     sealing: bool = False
+    rekeying: bool = False
+    """Whether a new session begins once what is being sealed is done."""
+    fault: str | None = None
+    """Why nothing is said or taken here any more."""
+    wanted: set[bytes] = field(default_factory=set)
+    """Devices whose prekeys were asked for."""
+    asked: dict[bytes, bytes] = field(default_factory=dict)
+    """Devices that asked for our key, and their session's number."""
+    keys: list[tuple[bytes, bytes]] = field(default_factory=list)
+    """Session keys that came before the log did."""
+    blobs: int = 0
+    guests: list[Certificate] = field(default_factory=list)
+    """Those for whom the room is: they are added as soon as that can be."""
+    names: dict[bytes, str] = field(default_factory=dict)
+    """What the members, of now and before, are called, by identity."""
+    restored: bool = False
+    """Whether the sessions of the last run were taken up."""
     numbers: Numbers = field(default_factory=Numbers)
     outbox: dict[bytes, Pending] = field(default_factory=dict)
+    arrived: dict[int, tuple[str, int]] = field(default_factory=dict)
+    """Of messages that are not told yet: whom the relay says they are from, and when they came there."""
+    shown: "OrderedDict[tuple[bytes, bytes], None]" = field(default_factory=OrderedDict)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of the log is known."""
+        return self.secure is not None and len(self.secure.roster) >= self.total
+
+    def is_new(self, sender: bytes, message_id: bytes) -> bool:
+        """Note a message as shown; False where its sender (an identity key) has said it before.
+
+        Senders choose the ids, and the relay sees them: by the id alone one could keep another's message away.
+        """
+        if (sender, message_id) in self.shown:
+            return False
+        self.shown[sender, message_id] = None
+        if len(self.shown) > SHOWN_IDS:
+            self.shown.popitem(last=False)
+        return True

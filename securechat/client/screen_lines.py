@@ -77,6 +77,10 @@ class Line:
         """How long the line is."""
         return sum(len(text) for _, text in self.spans)
 
+    def put(self, spans: list[Span]) -> None:
+        """Have another text."""
+        self.spans, self._width = spans, 0
+
     def rows(self, width: int) -> list[Row]:
         """The line in rows of at most `width` columns; at least one row."""
         if width != self._width:
@@ -175,6 +179,15 @@ class Log:
             self._gone += 1
         if news and self._last is not None:
             self.new += 1
+
+    def replace(self, line: Line, spans: list[Span]) -> bool:
+        """Put other text into a line, in its place; False where that line is gone."""
+        if line not in self.lines:
+            return False
+        self._characters -= line.characters
+        line.put(spans)
+        self._characters += line.characters
+        return True
 
     def clear(self) -> None:
         """Forget what has happened; what waits stays."""

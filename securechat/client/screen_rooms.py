@@ -15,6 +15,8 @@ from securechat.wire.names import direct_pair
 
 _REASON_CHARACTERS: Final = 200
 _NAMES_SHOWN: Final = 12
+_MARKS: Final = {"verified": "✓", "changed": "!"}
+"""Before a name: the key was compared, or is another than before."""
 
 
 class Spoken(commands.Talk, Protocol):
@@ -23,6 +25,16 @@ class Spoken(commands.Talk, Protocol):
     @property
     def unacknowledged(self) -> int:
         """How many messages the relay has not acknowledged."""
+
+    @property
+    def changed(self) -> list[str]:
+        """Whose key is another than before."""
+
+    def present(self, room: str) -> list[str]:
+        """Which members of a room are there now."""
+
+    def mark(self, room: str, name: str) -> str:
+        """What is known of a member's key: verified, changed, or nothing special."""
 
 
 @dataclass(slots=True, eq=False)
@@ -36,6 +48,8 @@ class Room:
     """The day of its last line."""
     log: Log = field(default_factory=Log)
     unread: int = 0
+    held: dict[int, Line] = field(default_factory=dict)
+    """The lines of messages that cannot be opened yet, by number: where they are filled in."""
 
     @property
     def title(self) -> str:
@@ -78,10 +92,27 @@ class Rooms:
         """Something happened in the conversation."""
         match event:
             case events.Message():
-                self._heard(self.room(event.room), event.sender, event.time, self._body(event.sender, event.text))
+                self._heard(self.room(event.room), event.seq, event.time, self._message(event))
             case events.Unreadable():
-                why = f"!! a message of {safe_name(event.sender)} cannot be read: {_reason(event.reason)}"
-                self._heard(self.room(event.room), event.sender, event.time, [("error", why)])
+                whose = f"of {safe_name(event.sender)} " if event.sender else ""
+                why = f"!! a message {whose}cannot be read: {_reason(event.reason)}"
+                self._heard(self.room(event.room), event.seq, event.time, [("error", why)])
+            case events.Held():
+                why = f"-- a message of {safe_name(event.sender)} is here: {_reason(event.reason)}"
+                room = self.room(event.room)
+                room.held[event.seq] = self._add(room, [("dim", why)], self._local(event.time))
+            case events.Gap():
+                count = event.last - event.first + 1
+                what = "a message" if count == 1 else f"{count} messages"
+                self.remark(f"{what} of {safe_name(event.sender)} did not come yet", self.room(event.room))
+            case events.KeyChanged():
+                self._key_changed(event)
+            case events.Fault():
+                why = f"!! the log of {safe_name(event.room)} does not hold: {_reason(event.reason)}. "
+                spans: list[Span] = [("error", f"{why}Nothing more is said or taken here.")]
+                self._add(self.room(event.room), spans, self._now())
+            case events.Info():
+                self.remark("\n".join(safe_line(line, _REASON_CHARACTERS) for line in event.lines))
             case events.Sent():
                 self._sent(event)
             case events.NotSent():
@@ -92,7 +123,11 @@ class Rooms:
                 self.wanted = None
                 self.complain(f"cannot enter {safe_name(event.room)}: {_reason(event.reason)}")
             case events.Joined():
+                self.remark(f"{safe_name(event.name)} is a member now", self.room(event.room))
+            case events.Came():
                 self.remark(f"{safe_name(event.name)} has come", self.room(event.room))
+            case events.Gone():
+                self.remark(f"{safe_name(event.name)} is away", self.room(event.room))
             case events.Left():
                 self._left(event)
             case events.Missed():
@@ -110,8 +145,31 @@ class Rooms:
             case events.Error():
                 self.complain(_reason(event.text))
 
-    def _heard(self, room: Room, sender: str, time: datetime, spans: list[Span]) -> None:
-        self._add(room, spans, self._local(time), news=True)
+    def _message(self, event: events.Message) -> list[Span]:
+        """What was said, behind marks for what is unusual about it."""
+        spans = self._body(event.sender, event.text)
+        if event.key == "changed":
+            spans.insert(0, ("error", "! "))
+        if event.forked:
+            spans.insert(0, ("error", "!! others were told something else before this: "))
+        if event.late:
+            spans.insert(0, ("dim", "(late) "))
+        return spans
+
+    def _key_changed(self, event: events.KeyChanged) -> None:
+        name = safe_name(event.name)
+        text = (
+            f"!! the key of {name} is ANOTHER than before. Nothing is sealed to {name} until you decide: "
+            f"/verify {name} shows the number to compare, /trust {name} accepts the new key."
+        )
+        self._add(self.room(event.room), [("error", text)], self._now())
+
+    def _heard(self, room: Room, seq: int, time: datetime, spans: list[Span]) -> None:
+        """A message was opened, or never will be: at its place where it has one, else at the end."""
+        when = self._local(time)
+        held = room.held.pop(seq, None)
+        if held is None or not room.log.replace(held, [("time", f"{when:%H:%M} "), *spans]):
+            self._add(room, spans, when, news=True)
         if room is self.shown:
             return
         room.unread += 1
@@ -193,11 +251,13 @@ class Rooms:
             room = self._rooms[name] = Room(name, other, self._now().date())
         return room
 
-    def _add(self, room: Room, spans: list[Span], when: datetime, *, news: bool = False) -> None:
+    def _add(self, room: Room, spans: list[Span], when: datetime, *, news: bool = False) -> Line:
         if when.date() != room.day:
             room.day = when.date()
             room.log.add(Line([("dim", f"──── {room.day.isoformat()} ────")]))
-        room.log.add(Line([("time", f"{when:%H:%M} "), *spans]), news=news)
+        line = Line([("time", f"{when:%H:%M} "), *spans])
+        room.log.add(line, news=news)
+        return line
 
     def remark(self, text: str, room: Room | None = None) -> None:
         """A safe line of ours, where the room is that it is about, or where the user looks."""
@@ -225,13 +285,16 @@ class Rooms:
     def status(self) -> Row:
         """What matters most comes first, as a narrow screen cuts off the end."""
         room = self.shown
-        here = len(self._conversation.members(room.name))
+        here = len(self._conversation.present(room.name))
         parts = [f"{room.title}, {here} here" if room.other is None and here else room.title]
         link = self._link
         if link is None:
             parts.append("connecting")
         elif not link.up:
             parts.append(f"NOT CONNECTED{self._next_try}")
+        changed = self._conversation.changed
+        if changed:
+            parts.append(f"KEY CHANGED: {', '.join(map(safe_name, changed))}")
         if room.log.new:
             parts.append(f"↓ {room.log.new} new, Ctrl-L")
         if self._conversation.unacknowledged:
@@ -245,7 +308,13 @@ class Rooms:
 
     def company(self, room: str) -> str:
         """Who is in a room, in one line."""
-        return f"{self.room(room).title}: {', '.join(sorted(map(safe_name, self._conversation.members(room))))}"
+        there = self._conversation.present(room)
+        names = [
+            f"{_MARKS.get(self._conversation.mark(room, name), '')}{safe_name(name)}"
+            f"{'' if name in there else ' (away)'}"
+            for name in sorted(self._conversation.members(room))
+        ]
+        return f"{self.room(room).title}: {', '.join(names)}"
 
     def show(self, room: Room) -> None:
         """Show a room."""

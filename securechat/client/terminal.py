@@ -31,8 +31,32 @@ class Speaking(Spoken, Protocol):
     def enter(self, room: str) -> None:
         """Enter a room, now and on every new link."""
 
+    def found_closed(self, room: str) -> None:
+        """Found a room that only those enter whom we add."""
+
     def leave(self, room: str) -> None:
         """Leave a room."""
+
+    def invite(self, room: str, name: str) -> None:
+        """Bring somebody into a room."""
+
+    def remove(self, room: str, name: str) -> None:
+        """Put somebody out of a room."""
+
+    def rekey(self, room: str) -> None:
+        """Begin a new session with the next message."""
+
+    def safety(self, name: str) -> None:
+        """Tell a safety number."""
+
+    def verify(self, name: str) -> None:
+        """Mark somebody as verified."""
+
+    def trust(self, name: str) -> None:
+        """Accept somebody's new key."""
+
+    def whois(self, name: str) -> None:
+        """Tell what is known of somebody."""
 
 
 class Terminal:
@@ -174,6 +198,15 @@ class Terminal:
                     rooms.show(rooms.room(name))
             case commands.Join(name):
                 self._join(name)
+            case commands.New(name):
+                self._rooms.wanted = name
+                self._conversation.found_closed(name)
+            case commands.About(what, name):
+                self._about(what, room, name)
+            case commands.Safety(name):
+                self._conversation.safety(name)
+            case commands.Rekey(name):
+                self._conversation.rekey(name)
             case commands.Leave(name):
                 self._conversation.leave(name)
             case commands.Switch(name):
@@ -191,6 +224,21 @@ class Terminal:
                 self._quit()
             case commands.Wrong(why):
                 rooms.complain(why)
+
+    def _about(self, what: str, room: Room, name: str) -> None:
+        """Do something about one person, where the command belongs to a room in the one that is shown."""
+        talk = self._conversation
+        match what:
+            case "invite":
+                talk.invite(room.name, name)
+            case "remove":
+                talk.remove(room.name, name)
+            case "verify":
+                talk.verify(name)
+            case "trust":
+                talk.trust(name)
+            case _:
+                talk.whois(name)
 
     def _say(self, room: Room, text: str) -> None:
         self._labels += 1

@@ -17,7 +17,8 @@ _STATUS: Final = {
     Code.FULL: Exit.NOT_PERMITTED,
     Code.BAD_NAME: Exit.NOT_PERMITTED,
     Code.NAME_TOO_LONG: Exit.NOT_PERMITTED,
-    Code.NAME_TAKEN: Exit.NOT_PERMITTED,
+    Code.NAME_OWNED: Exit.NOT_PERMITTED,
+    Code.REPLACED: Exit.NOT_PERMITTED,
     Code.TIMED_OUT: Exit.UNREACHABLE,
     Code.SHUTDOWN: Exit.UNREACHABLE,
     Code.FAILED: Exit.UNREACHABLE,
@@ -25,7 +26,7 @@ _STATUS: Final = {
 
 _ADVICE: Final = {
     Code.FULL: "try again later",
-    Code.NAME_TAKEN: "choose another, or wait a little if it was you",
+    Code.NAME_OWNED: "choose another, or use the keys that it was first used with",
     Code.SHUTDOWN: "try again later",
     Code.VERSION: "use the version of securechat that its operator uses",
 }

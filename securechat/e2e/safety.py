@@ -113,7 +113,7 @@ class Pins:
         if standing is Standing.FIRST and len(self._pins) < MAX_PINS:
             self._pins[name] = Pin(identity)
             self.changes += 1
-        elif standing is Standing.CHANGED:
+        elif standing is Standing.CHANGED and self._pins[name].changed_to != identity:
             self._pins[name].changed_to = identity
             self.changes += 1
         return standing

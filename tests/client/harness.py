@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, TypeVar
 
+from securechat.e2e.sessions import SessionKeys
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -14,7 +15,6 @@ from securechat.client.conversation import Conversation
 from securechat.client.events import Event, Message, NotSent, Sent
 from securechat.crypto import aead
 from securechat.e2e.body import pack_text, unpack
-from securechat.e2e.sessions import SessionKeys
 from securechat.wire import messages as wire
 from securechat.wire.codes import Code
 

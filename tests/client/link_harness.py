@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from twisted.internet.address import IPv4Address
@@ -14,6 +15,10 @@ from zope.interface import implementer
 
 from securechat.client.errors import ClientError
 from securechat.client.link import ClientProtocol, Link
+from securechat.client.login import Login
+from securechat.e2e.identity import Person
+from securechat.e2e.keystore import Secrets
+from securechat.e2e.prekeys import PrekeyRing
 from securechat.wire import messages as wire
 from securechat.wire.address import Address
 from securechat.wire.codes import Code
@@ -22,7 +27,8 @@ from tests.wire.harness import MemoryTransport
 
 NONCE = bytes(32)
 GREETING = wire.Greeting(wire.VERSION, NONCE, "welcome")
-WELCOME = wire.Welcome("alice", wire.Limits(256, 200, 15))
+WELCOME = wire.Welcome("alice", [], wire.Limits(256, 200, 15))
+HELLO = wire.Hello(wire.VERSION, b"alice", b"prekey", bytes(64))
 PLAIN = Address("relay.example", 12345, tls=False)
 
 
@@ -95,6 +101,28 @@ class HandPins:
 
 
 @dataclass
+class HandLogin:
+    """Says who we are by a certificate that nobody checks; what it was shown, and a prekey when it is time."""
+
+    shown: list[tuple[bytes, bytes, bytes]] = field(default_factory=list)
+    renewals: list[wire.Renew] = field(default_factory=list)
+
+    def hello(self, fingerprint: bytes, nonce: bytes, exporter: bytes) -> wire.Hello:
+        """Answer a greeting."""
+        self.shown.append((fingerprint, nonce, exporter))
+        return HELLO
+
+    def renewal(self) -> wire.Renew | None:
+        """Renew where a test says so."""
+        return self.renewals.pop(0) if self.renewals else None
+
+
+def login_of(who: Person, now_ms: Callable[[], int]) -> Login:
+    """A real login, which writes its keys nowhere."""
+    return Login(Secrets(who, PrekeyRing(who.device)), now_ms, lambda: None)
+
+
+@dataclass
 class Listener:
     """Remembers what a link tells."""
 
@@ -126,10 +154,11 @@ class LinkCase(SynchronousTestCase):
         self.endpoint = HandEndpoint(self.clock)
         self.pins = HandPins()
         self.listener = Listener()
+        self.login = HandLogin()
         self.errors: list[ClientError] = []
         self.jitter = 0.0
         self.link = Link(
-            self.endpoint, self.address, "alice", self.clock, self.pins, self.errors.append, lambda: self.jitter
+            self.endpoint, self.address, self.login, self.clock, self.pins, self.errors.append, lambda: self.jitter
         )
         self.transport: LinkTransport
         self.link.start(self.listener)
@@ -179,8 +208,8 @@ class LinkCase(SynchronousTestCase):
         return self.errors[0]
 
 
-REFUSALS = [code for code in Code if code not in (Code.QUIT, Code.SHUTDOWN, Code.SLOW, Code.SILENT, Code.FAILED)]
-"""Codes that may come in `Refused`."""
-
-FAREWELLS = [Code.QUIT, Code.SHUTDOWN, Code.SLOW, Code.SILENT, Code.FAILED]
+FAREWELLS = [Code.QUIT, Code.REPLACED, Code.SHUTDOWN, Code.SLOW, Code.SILENT, Code.FAILED]
 """Codes that may come in `Goodbye`."""
+
+REFUSALS = [code for code in Code if code not in FAREWELLS]
+"""Codes that may come in `Refused`."""

@@ -214,7 +214,7 @@ class StatusTests(ProgramCase):
         """76: another key than before, or than the address says; and a memory of keys that is damaged."""
         address, _, _ = self.relay.address.partition("/#")
         self.assert_fails(76, "chat", "alice", "--relay", f"{address}/#{'0' * 64}", says="than the address says")
-        self.home.mkdir()
+        self.home.mkdir(exist_ok=True)
         known = self.home / "known_relays"
         known.write_text(f"127.0.0.1:{self.relay.port} {'0' * 64}\n")
         self.assert_fails(76, "chat", "alice", "--relay", address, says="than when you first met it")
@@ -224,10 +224,12 @@ class StatusTests(ProgramCase):
         self.assert_fails(76, "chat", "alice", "--relay", address, says="line 1")
 
     def test_not_permitted(self) -> None:
-        """77: somebody has the name."""
+        """77: the name belongs to other keys, or these keys are in use."""
         first = self.client("listen", "alice", "#a", "--json")
         first.event("entered")
-        self.assert_fails(77, "listen", "alice", "#a", says="somebody is using this name")
+        self.assert_fails(77, "listen", "alice", "#a", says="another securechat is running as alice")
+        stranger = str(self.home.with_name("stranger"))
+        self.assert_fails(77, "listen", "alice", "#a", "--home", stranger, says="belongs to somebody else")
         first.signals(SIGTERM)
 
     def test_interrupted_while_loading(self) -> None:

@@ -173,11 +173,11 @@ class CompleteTests(SynchronousTestCase):
 
     def test_commands(self) -> None:
         """A slash at the start of the line becomes each of the commands that go on like that."""
-        self.assertEqual(self.candidates("/r"), ["/rooms ", "/room "])
+        self.assertEqual(self.candidates("/r"), ["/rooms ", "/room ", "/remove ", "/rekey "])
         self.assertEqual(self.candidates("/JO"), ["/join "])
         self.assertEqual(self.candidates("//r"), [])
         self.assertEqual(self.candidates("say /r"), [])
-        self.assertEqual(len(self.candidates("/")), 9)
+        self.assertEqual(len(self.candidates("/")), 16)
 
     def test_names(self) -> None:
         """Names of those in the room are completed, as an address at the start of the line; never our own."""

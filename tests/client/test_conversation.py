@@ -1,250 +1,267 @@
-"""A conversation with a relay whose words are written here: what it says when, and what its user is told."""
+"""From what one user says to what the others hear, over the real relay."""
 
-from securechat.client.events import (
-    Keyed,
-    NotSent,
-    Sent,
-)
+from __future__ import annotations
+
+from securechat.client.events import Keyed, Message, NotSent, Sent
 from securechat.e2e.body import TEXT_BYTES
+from securechat.relay.limits import RelayLimits
+from securechat.wire import messages as wire
 from securechat.wire.codes import REASONS, Code
 from securechat.wire.framing import frame
-from securechat.wire.messages import FRAME_BYTES, RUN_ITEMS
-from tests.client.harness import TalkCase, epoch_of
-
-ROOM = "#lobby"
+from tests.client.town import LOBBY, TownCase
 
 
-class SayingTests(TalkCase):
-    """From a text to its acknowledgement."""
+class SayingTests(TownCase):
+    """From a text to its acknowledgement and to the others."""
 
-    def test_sent(self) -> None:
-        """A text is sealed and posted for the epoch of now, and told as sent with its number and its label."""
-        self.talk.entered()
-        self.conversation.say(ROOM, "hello", "l1")
-        self.assertEqual(self.talk.posts(), [(epoch_of(1), [1])])
-        self.assertEqual(self.talk.posted_texts(1), ["hello"])
-        self.assertEqual((self.talk.events, self.conversation.unacknowledged), ([], 1))
-        self.talk.ack(ROOM, (1, 5))
-        self.assertEqual(self.talk.events, [Sent(ROOM, 5, "hello", "l1")])
-        self.assertEqual(self.conversation.unacknowledged, 0)
+    def test_said_and_heard(self) -> None:
+        """A text is told as sent with its number and label, and heard by the others, who have met its sender."""
+        town = self.town()
+        alice, bob = town.enter("alice", "bob")
+        alice.conversation.say(LOBBY, "hello", "l1")
+        self.assertEqual(1, alice.conversation.unacknowledged)
+        town.settle()
+        self.assertEqual([Sent(LOBBY, 1, "hello", "l1")], alice.told(Sent))
+        self.assertEqual((0, []), (alice.conversation.unacknowledged, alice.told(Message)))
+        (heard,) = bob.told(Message)
+        self.assertEqual(
+            (LOBBY, "alice", "hello", 1, False, False),
+            (heard.room, heard.sender, heard.text, heard.seq, heard.late, heard.forked),
+        )
 
-    def test_before_the_key(self) -> None:
-        """What is said while entering waits for the key and is posted then, in order, as one post."""
-        self.conversation.enter(ROOM)
-        self.say("1", "2")
-        self.talk.roster(ROOM, "alice")
-        self.assertEqual(self.talk.posts(), [])
-        self.talk.key(ROOM, 1)
-        self.assertEqual(self.talk.posts(), [(epoch_of(1), [1, 2])])
+    def test_the_relay_sees_no_text(self) -> None:
+        """Neither what is said nor a key that opens it is in any byte that goes to the relay or comes from it."""
+        town = self.town()
+        alice, bob = town.come("alice", "bob")
+        alice.worker.at_once = False
+        for each in (alice, bob):
+            each.conversation.enter(LOBBY)
+            town.settle()
+        alice.conversation.say(LOBBY, "a text that nobody may see")
+        keys: list[bytes] = []
+        seal_many = alice.worker.seal_many
 
-    def test_one_batch_at_a_time(self) -> None:
-        """What is said while the worker seals becomes the next batch: nothing passes what was said before."""
-        self.talk.entered()
-        self.talk.worker.at_once = False
-        self.say("1", "2", "3")
-        self.assertEqual(len(self.talk.worker.jobs), 1)
-        self.talk.worker.work(1)
-        self.talk.worker.work(1)
-        self.assertEqual(self.talk.posts(), [(epoch_of(1), [1]), (epoch_of(1), [2, 3])])
+        def watched(items):  # type: ignore[no-untyped-def]
+            keys.extend(key for key, _, _ in items)
+            return seal_many(items)
+
+        alice.worker.seal_many = watched  # type: ignore[method-assign]
+        alice.conversation.say(LOBBY, "another such text")
+        on_the_wire = b""
+        for _ in range(20):
+            town.turn()
+            for each in (alice, bob):
+                on_the_wire += b"".join(each.up) + b"".join(frame(message) for message in each.down)
+                each.move_up()
+                each.move_down()
+                each.worker.work()
+        self.assertEqual(2, len(bob.heard()))
+        self.assertTrue(keys)
+        for secret in (b"that nobody may see", b"another such text", *keys, *(key[:32] for key in keys)):
+            self.assertNotIn(secret, on_the_wire)
+
+    def test_in_order(self) -> None:
+        """What several say at once is heard by each in its speaker's order, and by all in the room's."""
+        town = self.town()
+        people = town.enter("alice", "bob", "carol")
+        for number in range(20):
+            for each in people:
+                each.conversation.say(LOBBY, f"{each.name} {number}")
+        town.settle()
+        for each in people:
+            for other in people:
+                if other is not each:
+                    expected = [f"{other.name} {number}" for number in range(20)]
+                    self.assertEqual(expected, [text for name, text in each.heard() if name == other.name])
+            seqs = [event.seq for event in each.told(Message)]
+            self.assertEqual(seqs, sorted(seqs))
+
+    def test_before_the_room(self) -> None:
+        """What is said while entering waits and is posted then, in order."""
+        town = self.town()
+        alice, bob = town.come("alice", "bob")
+        alice.conversation.enter(LOBBY)
+        town.settle()
+        bob.conversation.enter(LOBBY)
+        for text in ("1", "2"):
+            bob.conversation.say(LOBBY, text)
+        town.settle()
+        self.assertEqual([("bob", "1"), ("bob", "2")], alice.heard())
 
     def test_impossible_texts(self) -> None:
         """An empty text, one too long and one that is no Unicode are told as not sent, and nothing is posted."""
-        self.talk.entered()
+        (alice,) = self.town().enter("alice")
         for text, why in (("", "nothing"), ("x" * (TEXT_BYTES + 1), "at most"), ("\ud800", "Unicode")):
-            self.talk.forget()
-            self.conversation.say(ROOM, text, "l")
-            (event,) = self.talk.told(NotSent)
-            self.assertEqual((event.text, event.id, event.room), (text, "l", ROOM))
+            alice.forget()
+            alice.conversation.say(LOBBY, text, "l")
+            (event,) = alice.told(NotSent)
+            self.assertEqual((text, "l", LOBBY), (event.text, event.id, event.room))
             self.assertIn(why, event.reason)
-        self.assertEqual(self.talk.sent, [])
+        self.assertEqual([], alice.sent)
 
     def test_impossible_rooms(self) -> None:
         """Saying something in what is no room, or in one that we have not entered, is told as not sent."""
-        for room, code in (("lobby", Code.BAD_ROOM), ("", Code.BAD_ROOM), ("#lobby", Code.NOT_A_MEMBER)):
-            self.talk.forget()
-            self.say("x", room=room)
-            self.assertEqual(self.talk.events, [NotSent(room, REASONS[code], "x")])
-        self.assertEqual(self.talk.sent, [])
+        (alice,) = self.town().come("alice")
+        for room, code in (("lobby", Code.BAD_ROOM), ("", Code.BAD_ROOM), (LOBBY, Code.NOT_A_MEMBER)):
+            alice.forget()
+            alice.conversation.say(room, "x")
+            self.assertEqual([NotSent(room, REASONS[code], "x")], alice.events)
+        self.assertEqual([], alice.sent)
 
-    def test_frames_hold_what_they_can(self) -> None:
-        """Many long texts are spread over posts of which each fits a frame, and many short ones too."""
-        self.talk.up(window=100_000)
-        self.talk.entered()
-        self.talk.worker.at_once = False
-        self.say("first", *["x" * TEXT_BYTES] * 9, *["y"] * 3_000)
-        self.talk.worker.work()
-        for message in self.talk.sent:
-            self.assertLessEqual(len(frame(message)), FRAME_BYTES + 4)
-        ids = [post_id for _, posted in self.talk.posts() for post_id in posted]
-        self.assertEqual(ids, list(range(1, 3_011)))
-        self.assertLessEqual(max(len(posted) for _, posted in self.talk.posts()), RUN_ITEMS)
+    def test_longest_texts(self) -> None:
+        """Texts of the most bytes pass, whatever they are made of."""
+        town = self.town()
+        alice, bob = town.enter("alice", "bob")
+        for text in ("x" * TEXT_BYTES, "é" * (TEXT_BYTES // 2), "\x00" * TEXT_BYTES):
+            alice.conversation.say(LOBBY, text)
+            town.settle()
+            self.assertEqual(("alice", text), bob.heard()[-1])
 
     def test_sealing_fails(self) -> None:
-        """Where the worker fails, what waited is told as not sent, and the window is as large as before."""
-        self.talk.up(window=2)
-        self.talk.entered()
-        self.talk.worker.failure = ZeroDivisionError()
+        """Where the worker fails, what waited is told as not sent; what comes later is sent, and heard."""
+        town = self.town(RelayLimits(window=1))
+        alice, bob = town.enter("alice", "bob")
+        alice.conversation.say(LOBBY, "0")
+        town.settle()
+        alice.worker.failure = ZeroDivisionError()
         for _ in range(3):
-            self.say("1", "2")
-        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 6)
-        self.assertEqual(
-            self.talk.given_up(), [("1", "it could not be sealed"), ("2", "it could not be sealed")] * 3
-        )
-        self.talk.worker.failure = None
-        self.say("3", "4")
-        self.assertEqual(self.talk.posts(), [(epoch_of(1), [7]), (epoch_of(1), [8])])
+            alice.conversation.say(LOBBY, "1")
+            town.settle()
+        self.assertEqual(3, len(self.flushLoggedErrors(ZeroDivisionError)))
+        self.assertEqual([("1", "it could not be sealed")] * 3, alice.given_up())
+        alice.worker.failure = None
+        alice.conversation.say(LOBBY, "2")
+        town.settle()
+        self.assertEqual([("alice", "0"), ("alice", "2")], bob.heard())
 
-    def test_sealing_fails_behind_what_was_posted(self) -> None:
-        """What was posted before the worker failed is still acknowledged, and not told as not sent."""
-        self.talk.entered()
-        self.say("1")
-        self.talk.worker.failure = ZeroDivisionError()
-        self.say("2")
-        self.flushLoggedErrors(ZeroDivisionError)
-        self.assertEqual(self.talk.given_up(), [("2", "it could not be sealed")])
-        self.talk.ack(ROOM, (1, 1))
-        self.assertEqual(self.talk.acknowledged(), ["1"])
+    def test_opening_fails(self) -> None:
+        """Where the worker fails to open, that is told once, and the next message is heard."""
+        town = self.town()
+        alice, bob = town.enter("alice", "bob")
+        bob.worker.failure = ZeroDivisionError()
+        alice.conversation.say(LOBBY, "1")
+        town.settle()
+        self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
+        self.assertEqual(([], 0), (bob.heard(), bob.conversation.opening))
+        bob.worker.failure = None
+        alice.conversation.say(LOBBY, "2")
+        town.settle()
+        self.assertEqual([("alice", "2")], bob.heard())
 
 
-class WindowTests(TalkCase):
+class WindowTests(TownCase):
     """No more posts are unanswered than the relay allows."""
 
     def test_window(self) -> None:
         """What the window has no room for is posted as answers come, over all rooms."""
-        self.talk.up(window=3)
-        self.talk.entered(ROOM)
-        self.talk.entered("#other")
-        self.say("1", "2")
-        self.say("3", "4", room="#other")
-        self.say("5")
-        self.assertEqual([ids for _, ids in self.talk.posts()], [[1], [2], [3]])
-        self.talk.ack("#other", (3, 1))
-        self.talk.decline(ROOM, Code.NOT_A_MEMBER, 1)
-        self.assertEqual(sorted(id for _, ids in self.talk.posts() for id in ids), [1, 2, 3, 4, 5])
-
-    def test_counts_while_sealing(self) -> None:
-        """What the worker has counts, so that two rooms do not count on the same room in the window."""
-        self.talk.up(window=1)
-        self.talk.entered(ROOM)
-        self.talk.entered("#other")
-        self.talk.worker.at_once = False
-        self.say("1")
-        self.say("2", room="#other")
-        self.talk.worker.work()
-        self.assertEqual([ids for _, ids in self.talk.posts()], [[1]])
-
-    def test_given_back_when_a_room_is_left(self) -> None:
-        """What was being sealed for a room that we left gives its part of the window to the other rooms."""
-        self.talk.up(window=1)
-        self.talk.entered(ROOM)
-        self.talk.entered("#other")
-        self.talk.worker.at_once = False
-        self.say("1")
-        self.say("2", room="#other")
-        self.talk.presence(ROOM, "alice", False)
-        self.talk.worker.work()
-        self.assertEqual(self.talk.posted_texts(1), ["2"])
-
-    def test_given_back_by_answers_for_a_room_that_was_left(self) -> None:
-        """The answer to a post in a room that we have left makes way for the other rooms."""
-        for answer in (lambda: self.talk.decline(ROOM, Code.NOT_A_MEMBER, 1), lambda: self.talk.ack(ROOM, (1, 1))):
-            self.setUp()
-            self.talk.up(window=1)
-            self.talk.entered(ROOM)
-            self.talk.entered("#other")
-            self.say("1")
-            self.say("2", room="#other")
-            self.talk.presence(ROOM, "alice", False)
-            self.talk.forget()
-            answer()
-            self.assertEqual(self.talk.posted_texts(1), ["2"])
-
-    def test_stale_posts_count_until_declined(self) -> None:
-        """Posts for an epoch that is over take their part of the window until the relay has declined them."""
-        self.talk.up(window=2)
-        self.talk.entered()
-        self.say("1", "2")
-        self.talk.forget()
-        self.talk.key(ROOM, 2)
-        self.assertEqual(self.talk.posts(), [])
-        self.talk.decline(ROOM, Code.STALE_EPOCH, 1, 2)
-        self.assertEqual(self.talk.posts(), [(epoch_of(2), [1, 2])])
+        town = self.town(RelayLimits(window=3))
+        (alice,) = town.enter("alice")
+        alice.conversation.enter("#other")
+        town.settle()
+        for number in range(5):
+            alice.conversation.say(LOBBY, f"{number}")
+            alice.conversation.say("#other", f"{number}")
+        self.assertEqual(3, len(alice.said(wire.Post)))
+        town.settle()
+        self.assertEqual(10, len(alice.acknowledged()))
+        self.assertEqual(0, alice.conversation.unacknowledged)
 
     def test_new_link(self) -> None:
-        """A new link begins with a whole window."""
-        self.talk.up(window=2)
-        self.talk.entered()
-        self.say("1", "2")
-        self.talk.down()
-        self.talk.up(window=1)
-        self.talk.forget()
-        self.talk.roster(ROOM, "alice")
-        self.talk.key(ROOM, 2)
-        self.assertEqual(self.talk.posts(), [(epoch_of(2), [1])])
+        """A new link begins with a whole window, and what was not answered is said again once."""
+        town = self.town(RelayLimits(window=2))
+        alice, bob = town.enter("alice", "bob")
+        for text in ("1", "2", "3"):
+            alice.conversation.say(LOBBY, text)
+        alice.move_up()
+        town.turn()
+        alice.lose()
+        town.settle()
+        alice.connect()
+        town.settle()
+        self.assertEqual(["1", "2", "3"], alice.acknowledged())
+        self.assertEqual([("alice", "1"), ("alice", "2"), ("alice", "3")], bob.heard())
+
+    def test_never_arrived(self) -> None:
+        """What never came to the relay is said on the new link, and its gap is explained: none is told."""
+        town = self.town()
+        alice, bob = town.enter("alice", "bob")
+        alice.conversation.say(LOBBY, "0")
+        town.settle()
+        alice.conversation.say(LOBBY, "1")
+        alice.lose()
+        alice.connect()
+        town.settle()
+        self.assertEqual([("alice", "0"), ("alice", "1")], bob.heard())
+        self.assertEqual([], [event for event in bob.events if type(event).__name__ in ("Gap", "Unreadable")])
 
 
-class EpochTests(TalkCase):
+class EpochTests(TownCase):
     """Members come and go while things are said."""
 
-    def setUp(self) -> None:
-        """Enter the lobby."""
-        super().setUp()
-        self.talk.entered()
+    def test_said_across_a_change(self) -> None:
+        """What is on its way while somebody joins is declined, sealed for the new epoch, and heard once by all."""
+        town = self.town()
+        alice, bob = town.enter("alice", "bob")
+        (carol,) = town.come("carol")
+        carol.conversation.enter(LOBBY)
+        town.settle(alice)
+        alice.conversation.say(LOBBY, "1", "l")
+        alice.conversation.say(LOBBY, "2")
+        town.settle()
+        self.assertEqual(["1", "2"], alice.acknowledged())
+        self.assertEqual([("alice", "1"), ("alice", "2")], bob.heard())
+        self.assertEqual([("alice", "1"), ("alice", "2")], carol.heard())
 
-    def test_posted_again(self) -> None:
-        """A new epoch posts what is unanswered again: same ids, same order; the first attempt is forgotten."""
-        self.say("1", "2")
-        self.talk.forget()
-        self.talk.key(ROOM, 2)
-        self.assertEqual(self.talk.posts(), [(epoch_of(2), [1, 2])])
-        self.assertEqual(self.talk.posted_texts(2), ["1", "2"])
-        self.talk.decline(ROOM, Code.STALE_EPOCH, 1, 2)
-        self.talk.ack(ROOM, (1, 1), (2, 2))
-        self.assertEqual(self.talk.acknowledged(), ["1", "2"])
-        self.assertEqual(self.talk.given_up(), [])
+    def test_not_before(self) -> None:
+        """Who comes hears nothing of what was said before."""
+        town = self.town()
+        alice, _ = town.enter("alice", "bob")
+        alice.conversation.say(LOBBY, "before")
+        town.settle()
+        (carol,) = town.come("carol")
+        carol.conversation.enter(LOBBY)
+        town.settle()
+        alice.conversation.say(LOBBY, "after")
+        town.settle()
+        self.assertEqual([("alice", "after")], carol.heard())
 
-    def test_new_epoch_while_sealing(self) -> None:
-        """What was sealed for an epoch that is over by now is not posted but sealed again."""
-        self.talk.worker.at_once = False
-        self.say("1")
-        self.talk.key(ROOM, 2)
-        self.say("2")
-        self.talk.worker.work()
-        self.assertEqual(self.talk.posts(), [(epoch_of(2), [1, 2])])
+    def test_each_change_has_a_key(self) -> None:
+        """With each change of the members comes a new key, of which a short fingerprint and the length are told."""
+        town = self.town()
+        (alice,) = town.enter("alice")
+        town.enter("bob")
+        town.enter("carol")
+        self.assertEqual([], alice.events)
+        carol = town.people[-1]
+        carol.conversation.leave(LOBBY)
+        town.settle()
+        (keyed,) = alice.told(Keyed)
+        self.assertEqual((LOBBY, 32, 16), (keyed.room, keyed.bytes, len(keyed.fingerprint)))
 
-    def test_acknowledged_before_the_new_epoch(self) -> None:
-        """What was acknowledged before the new epoch is not posted again."""
-        self.say("1", "2")
-        self.talk.ack(ROOM, (1, 1))
-        self.talk.forget()
-        self.talk.key(ROOM, 2)
-        self.assertEqual(self.talk.posts(), [(epoch_of(2), [2])])
+    def test_after_leaving(self) -> None:
+        """Who has left is handed no key of what is said from then on."""
+        town = self.town()
+        alice, bob, carol = town.enter("alice", "bob", "carol")
+        carol.conversation.leave(LOBBY)
+        town.settle()
+        alice.forget()
+        alice.conversation.say(LOBBY, "without carol")
+        town.settle()
+        handed = [device for hand in alice.said(wire.Hand) for device, _ in hand.items]
+        self.assertEqual([bob.keys.device.public], handed)
+        self.assertEqual(([("alice", "without carol")], []), (bob.heard(), carol.heard()))
 
-    def test_same_key_again(self) -> None:
-        """The key of now, as it answers a second `Enter`, posts nothing again and is no news."""
-        self.say("1")
-        self.talk.forget()
-        self.conversation.enter(ROOM)
-        self.talk.roster(ROOM, "alice")
-        self.talk.key(ROOM, 1)
-        self.assertEqual((self.talk.posts(), self.talk.events), ([], []))
-        self.say("2")
-        self.assertEqual(self.talk.posts(), [(epoch_of(1), [2])])
-
-    def test_key_of_a_strange_room(self) -> None:
-        """A key for a room that we know nothing of is ignored."""
-        self.talk.key("#other", 2)
-        self.assertEqual((self.talk.events, self.conversation.rooms), ([], [ROOM]))
-
-    def test_key_is_not_told(self) -> None:
-        """Of a new key a short fingerprint and its length are told."""
-        self.talk.key(ROOM, 2)
-        (keyed,) = self.talk.told(Keyed)
-        self.assertEqual((keyed.room, keyed.bytes, len(keyed.fingerprint)), (ROOM, 32, 16))
-
-    def test_declined(self) -> None:
-        """A post that is declined for good is told as not sent, with the relay's reason."""
-        self.conversation.say(ROOM, "1", "l")
-        self.talk.decline(ROOM, Code.NOT_A_MEMBER, 1)
-        self.assertEqual(self.talk.events, [NotSent(ROOM, REASONS[Code.NOT_A_MEMBER], "1", "l")])
-        self.assertEqual(self.conversation.unacknowledged, 0)
+    def test_rekey(self) -> None:
+        """After /rekey the next message is of a new session, handed to everybody, and heard."""
+        town = self.town()
+        alice, bob = town.enter("alice", "bob")
+        alice.conversation.say(LOBBY, "1")
+        town.settle()
+        alice.forget()
+        alice.conversation.say(LOBBY, "2")
+        self.assertEqual([], alice.said(wire.Want))
+        alice.conversation.rekey(LOBBY)
+        alice.conversation.say(LOBBY, "3")
+        town.settle()
+        self.assertEqual(1, len(alice.said(wire.Hand)))
+        self.assertEqual([("alice", "1"), ("alice", "2"), ("alice", "3")], bob.heard())

@@ -1,377 +1,389 @@
-"""A conversation with a relay whose words are written here: rooms, people alone, and links that break."""
+"""Rooms as their members see and change them, over the real relay."""
 
-from securechat.client.events import Entered, Error, Joined, Left, Link, Missed, Motd, NotEntered, NotSent, Sent
+from __future__ import annotations
+
+from securechat.client.events import (
+    Came,
+    Entered,
+    Error,
+    Event,
+    Fault,
+    Gone,
+    Info,
+    Joined,
+    KeyChanged,
+    Left,
+    Link,
+    Motd,
+    NotEntered,
+    NotSent,
+)
+from securechat.client.people import key_id
+from securechat.relay.limits import RelayLimits
+from securechat.wire import messages as wire
 from securechat.wire.codes import REASONS, Code
-from securechat.wire.messages import Enter, Leave, Ping
-from tests.client.harness import RELAY, TalkCase, epoch_of
-
-ROOM, DIRECT = "#lobby", "@alice+bob"
-LEFT = "you left the room before it was sent"
+from tests.client.town import LOBBY, RELAY, Person, TownCase
 
 
-class RoomTests(TalkCase):
-    """Entering and leaving."""
+class RoomTests(TownCase):
+    """Entering, leaving, coming back."""
 
-    def test_enter(self) -> None:
-        """Entering asks the relay once; its roster is told, and who comes and goes after that."""
-        self.conversation.enter(ROOM)
-        self.conversation.enter(ROOM)
-        self.assertEqual(self.talk.sent, [Enter(ROOM)])
-        self.talk.roster(ROOM, "alice", "bob")
-        self.talk.presence(ROOM, "carol", True)
-        self.talk.presence(ROOM, "bob", False)
+    def test_founded_and_joined(self) -> None:
+        """The first one founds an open room, the second joins it, and each is told who is there."""
+        town = self.town()
+        alice, bob = town.come("alice", "bob")
+        alice.conversation.enter(LOBBY)
+        town.settle()
+        self.assertEqual([Entered(LOBBY, ["alice"])], alice.told(Entered))
+        bob.conversation.enter(LOBBY)
+        town.settle()
+        self.assertEqual([Entered(LOBBY, ["alice", "bob"])], bob.told(Entered))
+        self.assertEqual([Joined(LOBBY, "bob")], alice.told(Joined))
+        for each in (alice, bob):
+            self.assertEqual([LOBBY], each.conversation.rooms)
+            self.assertEqual(["alice", "bob"], sorted(each.conversation.members(LOBBY)))
+            self.assertEqual(["alice", "bob"], each.conversation.present(LOBBY))
+
+    def test_founded_at_once(self) -> None:
+        """Two who found one room at the same time are both in one and the same."""
+        town = self.town()
+        alice, bob = town.come("alice", "bob")
+        for each in (alice, bob):
+            each.conversation.enter(LOBBY)
+        town.settle()
+        alice.conversation.say(LOBBY, "a")
+        bob.conversation.say(LOBBY, "b")
+        town.settle()
+        self.assertEqual(([("bob", "b")], [("alice", "a")]), (alice.heard(), bob.heard()))
+
+    def test_joined_at_once(self) -> None:
+        """Many who join at the same time lose races for the next entry, and are all in at the end."""
+        town = self.town()
+        town.enter("alice")
+        others = town.come(*(f"p{number}" for number in range(8)))
+        for each in others:
+            each.conversation.enter(LOBBY)
+        town.settle()
+        for each in town.people:
+            self.assertEqual(9, len(each.conversation.members(LOBBY)))
+            self.assertEqual([], each.told(Error))
+
+    def test_left(self) -> None:
+        """Who leaves is told so, and so are the others; coming back is joining again."""
+        town = self.town()
+        alice, bob = town.enter("alice", "bob")
+        bob.conversation.leave(LOBBY)
+        town.settle()
+        self.assertEqual(([Left(LOBBY, "bob")], [Left(LOBBY, "bob")]), (alice.told(Left), bob.told(Left)))
+        self.assertEqual((["alice"], []), (alice.conversation.members(LOBBY), bob.conversation.rooms))
+        bob.conversation.leave(LOBBY)
+        self.assertEqual([Error(REASONS[Code.NOT_A_MEMBER])], bob.told(Error))
+        bob.conversation.enter(LOBBY)
+        town.settle()
+        alice.conversation.say(LOBBY, "welcome back")
+        town.settle()
+        self.assertEqual([("alice", "welcome back")], bob.heard())
+
+    def test_presence(self) -> None:
+        """A member whose link is lost is away and stays a member; back, they are there again and hear."""
+        town = self.town()
+        alice, bob = town.enter("alice", "bob")
+        bob.lose()
+        town.settle()
+        self.assertEqual([Gone(LOBBY, "bob")], alice.events)
         self.assertEqual(
-            self.talk.events, [Entered(ROOM, ["alice", "bob"]), Joined(ROOM, "carol"), Left(ROOM, "bob")]
+            (["alice", "bob"], ["alice"]),
+            (sorted(alice.conversation.members(LOBBY)), alice.conversation.present(LOBBY)),
         )
-        self.assertEqual((self.conversation.rooms, self.conversation.members(ROOM)), ([ROOM], ["alice", "carol"]))
-        self.assertEqual(self.conversation.members("#other"), [])
+        alice.conversation.say(LOBBY, "while bob is away")
+        town.settle()
+        bob.connect()
+        town.settle()
+        self.assertEqual([Came(LOBBY, "bob")], alice.told(Came))
+        alice.conversation.say(LOBBY, "hello again")
+        town.settle()
+        self.assertEqual([("alice", "hello again")], bob.heard())
 
-    def test_bad_room(self) -> None:
-        """What is no room is an error and is not asked for."""
-        self.conversation.enter("lobby")
-        self.assertEqual((self.talk.events, self.talk.sent), ([Error(REASONS[Code.BAD_ROOM])], []))
+    def test_link(self) -> None:
+        """A link that is up, its message of the day, and its loss are told."""
+        town = self.town(motd="be kind")
+        (alice,) = town.come("alice")
+        alice.lose()
+        self.assertEqual(
+            [Link(True, RELAY), Motd("be kind"), Link(False, RELAY, "broken", 1.0)],
+            [event for event in alice.events if isinstance(event, Link | Motd)],
+        )
 
-    def test_not_entered(self) -> None:
-        """A room that does not take us is told, with what was said in it, and is not asked for again."""
-        self.conversation.enter(ROOM)
-        self.say("1")
-        self.talk.decline(ROOM, Code.ROOM_FULL)
-        reason = REASONS[Code.ROOM_FULL]
-        self.assertEqual(self.talk.events, [NotEntered(ROOM, reason), NotSent(ROOM, reason, "1")])
-        self.talk.forget()
-        self.talk.down()
-        self.talk.up()
-        self.assertEqual(self.talk.sent, [])
+    def test_as_many_as_there_may_be(self) -> None:
+        """Whoever has one room too many is told so, founding or joining, and goes on in those that they have."""
+        town = self.town(RelayLimits(rooms=1))
+        alice, bob = town.enter("alice", "bob")
+        (carol,) = town.enter("carol", room="#other")
+        alice.conversation.enter("#third")
+        bob.conversation.enter("#other")
+        town.settle()
+        for each, room in ((alice, "#third"), (bob, "#other")):
+            self.assertEqual([NotEntered(room, REASONS[Code.TOO_MANY_ROOMS])], each.told(NotEntered))
+            self.assertEqual([LOBBY], each.conversation.rooms)
+        self.assertEqual(["carol"], carol.conversation.members("#other"))
 
-    def test_leave(self) -> None:
-        """Leaving asks the relay; when it says so, what was not acknowledged is given up and the key forgotten."""
-        self.talk.entered()
-        self.say("1")
-        self.conversation.leave(ROOM)
-        self.assertEqual(self.talk.sent[-1], Leave(ROOM))
-        self.talk.presence(ROOM, "alice", False)
-        self.assertEqual(self.talk.events, [NotSent(ROOM, LEFT, "1"), Left(ROOM, "alice")])
-        self.assertEqual((self.conversation.rooms, self.conversation.unacknowledged), ([], 0))
-        self.talk.decline(ROOM, Code.NOT_A_MEMBER, 1)
-        self.assertEqual(len(self.talk.events), 2)
-
-    def test_leave_where_we_are_not(self) -> None:
-        """Leaving a room that we are not in is an error."""
-        self.conversation.leave(ROOM)
-        self.assertEqual((self.talk.events, self.talk.sent), ([Error(REASONS[Code.NOT_A_MEMBER])], []))
-
-    def test_leave_twice(self) -> None:
-        """The answer to a second `Leave` is no news."""
-        self.talk.entered()
-        self.conversation.leave(ROOM)
-        self.conversation.leave(ROOM)
-        self.talk.presence(ROOM, "alice", False)
-        self.talk.decline(ROOM, Code.NOT_A_MEMBER)
-        self.assertEqual(self.talk.events, [Left(ROOM, "alice")])
-
-    def test_leave_while_entering(self) -> None:
-        """A room that is left before it was entered is entered and left."""
-        self.conversation.enter(ROOM)
-        self.conversation.leave(ROOM)
-        self.talk.roster(ROOM, "alice")
-        self.talk.presence(ROOM, "alice", False)
-        self.assertEqual(self.talk.events, [Entered(ROOM, ["alice"]), Left(ROOM, "alice")])
-        self.assertEqual(self.conversation.rooms, [])
-
-    def test_leave_and_come_back(self) -> None:
-        """Who leaves and comes back before the relay has answered is back, and stays on every new link."""
-        self.talk.entered()
-        self.conversation.leave(ROOM)
-        self.conversation.enter(ROOM)
-        self.assertEqual(self.talk.sent, [Leave(ROOM), Enter(ROOM)])
-        self.talk.presence(ROOM, "alice", False)
-        self.talk.roster(ROOM, "alice")
-        self.talk.key(ROOM, 2)
-        self.say("1")
-        self.assertEqual(self.talk.posted_texts(2), ["1"])
-        self.assertEqual(self.talk.sent.count(Enter(ROOM)), 1)
-        self.talk.down()
-        self.talk.forget()
-        self.talk.up()
-        self.assertEqual(self.talk.sent, [Enter(ROOM)])
-
-    def test_leave_and_not_taken_back(self) -> None:
-        """Who leaves and is not taken back is told so."""
-        self.talk.entered()
-        self.conversation.leave(ROOM)
-        self.conversation.enter(ROOM)
-        self.talk.presence(ROOM, "alice", False)
-        self.talk.decline(ROOM, Code.ROOM_FULL)
-        self.assertEqual(self.talk.events, [Left(ROOM, "alice"), NotEntered(ROOM, REASONS[Code.ROOM_FULL])])
-
-    def test_enter_leave_enter(self) -> None:
-        """The last wish counts, also where the first one is not answered yet."""
-        self.talk.entered()
-        self.conversation.enter(ROOM)
-        self.conversation.leave(ROOM)
-        self.conversation.enter(ROOM)
-        self.talk.roster(ROOM, "alice")
-        self.talk.presence(ROOM, "alice", False)
-        self.assertEqual(self.talk.sent, [Enter(ROOM), Leave(ROOM), Enter(ROOM)])
-        self.talk.roster(ROOM, "alice")
-        self.assertEqual(self.conversation.rooms, [ROOM])
-
-    def test_answers_about_strange_rooms(self) -> None:
-        """Acknowledgements, refusals and presences for rooms that we know nothing of are ignored."""
-        self.talk.ack("#other", (1, 1))
-        self.talk.decline("#other", Code.ROOM_FULL)
-        self.talk.decline("#other", Code.STALE_EPOCH, 1)
-        self.talk.presence("#other", "bob", True)
-        self.talk.hear(Ping())
-        self.assertEqual((self.talk.events, self.talk.sent), ([], []))
-
-    def test_declined_while_in_it(self) -> None:
-        """A refusal of something for a room that we are in is an error, and we stay in it."""
-        self.talk.entered()
-        self.talk.decline(ROOM, Code.TOO_MANY_ROOMS)
-        self.assertEqual(self.talk.events, [Error(f"{ROOM}: {REASONS[Code.TOO_MANY_ROOMS]}")])
-        self.assertEqual(self.conversation.rooms, [ROOM])
+    def test_no_room(self) -> None:
+        """What can't be the name of a room is an error, and nothing is sent."""
+        (alice,) = self.town().come("alice")
+        alice.forget()
+        alice.conversation.enter("lobby")
+        self.assertEqual(([Error(REASONS[Code.BAD_ROOM])], []), (alice.events, alice.sent))
 
 
-class DirectTests(TalkCase):
-    """Words for one person alone."""
+class ClosedTests(TownCase):
+    """A room that only those enter who were brought in."""
 
-    def test_direct(self) -> None:
-        """Something for one person enters the room of the two, and is posted as soon as both are in it."""
-        self.conversation.direct("bob", "psst", "l")
-        self.assertEqual(self.talk.sent, [Enter(DIRECT)])
-        self.talk.roster(DIRECT, "alice", "bob")
-        self.talk.key(DIRECT, 1)
-        self.talk.ack(DIRECT, (1, 1))
-        self.assertEqual(self.talk.events[-1], Sent(DIRECT, 1, "psst", "l"))
+    def closed(self, *names: str) -> list[Person]:
+        """People, of whom the first has a closed room."""
+        self.place = self.town()
+        people = self.place.come(*names)
+        people[0].conversation.found_closed("#den")
+        self.place.settle()
+        for each in people:
+            each.forget()
+        return people
 
-    def test_absent(self) -> None:
-        """Somebody who is not logged in is told as not here, and what was said is not sent."""
-        self.conversation.direct("bob", "1", "l")
-        self.conversation.direct("bob", "2")
-        self.talk.roster(DIRECT, "alice")
-        self.talk.key(DIRECT, 1)
-        self.assertEqual(self.talk.given_up(), [("1", "bob is not here"), ("2", "bob is not here")])
-        self.assertEqual((self.talk.posts(), self.talk.sent), ([], [Enter(DIRECT)]))
-        self.conversation.direct("bob", "3")
-        self.assertEqual(self.talk.sent, [Enter(DIRECT)] * 2)
-        self.talk.roster(DIRECT, "alice", "bob")
-        self.talk.key(DIRECT, 2)
-        self.assertEqual(self.talk.posted_texts(2), ["3"])
+    def test_not_let_in(self) -> None:
+        """Who was not brought in is told that they may not enter; neither members nor keys are told to them."""
+        alice, bob = self.closed("alice", "bob")
+        bob.conversation.enter("#den")
+        self.place.settle()
+        (event,) = bob.told(NotEntered)
+        self.assertEqual("#den", event.room)
+        self.assertEqual(([], ["alice"]), (bob.conversation.rooms, alice.conversation.members("#den")))
 
-    def test_they_come_by_themselves(self) -> None:
-        """Somebody who has come into our direct room is there: no further `Enter` is needed."""
-        self.talk.entered(DIRECT)
-        self.talk.presence(DIRECT, "bob", True)
-        self.talk.key(DIRECT, 2)
-        self.talk.forget()
-        self.conversation.direct("bob", "hello")
-        self.assertEqual(self.talk.posts(), [(epoch_of(2), [1])])
-        self.assertEqual(len(self.talk.sent), 1)
+    def test_invited(self) -> None:
+        """Who is brought in is told that they are in, and hears what is said from then on."""
+        alice, bob = self.closed("alice", "bob")
+        alice.conversation.invite("#den", "bob")
+        self.place.settle()
+        self.assertEqual([Joined("#den", "bob")], alice.told(Joined))
+        self.assertEqual(["#den"], bob.conversation.rooms)
+        alice.conversation.say("#den", "come in")
+        self.place.settle()
+        self.assertEqual([("alice", "come in")], bob.heard("#den"))
 
-    def test_they_leave_meanwhile(self) -> None:
-        """Where the other one leaves before the relay took what was said, we ask: gone, they are not here."""
-        self.talk.entered(DIRECT, "bob")
-        self.conversation.direct("bob", "1")
-        self.talk.forget()
-        self.talk.presence(DIRECT, "bob", False)
-        self.talk.key(DIRECT, 2)
-        self.talk.decline(DIRECT, Code.STALE_EPOCH, 1)
-        self.assertEqual(self.talk.sent, [Enter(DIRECT)])
-        self.talk.roster(DIRECT, "alice")
-        self.talk.key(DIRECT, 2)
-        self.assertEqual(self.talk.given_up(), [("1", "bob is not here")])
-        self.assertEqual(self.conversation.unacknowledged, 0)
+    def test_removed(self) -> None:
+        """Who is put out is told so, and is handed nothing of what is said then."""
+        alice, bob, carol = self.closed("alice", "bob", "carol")
+        for name in ("bob", "carol"):
+            alice.conversation.invite("#den", name)
+            self.place.settle()
+        alice.conversation.remove("#den", "carol")
+        self.place.settle()
+        self.assertEqual([Left("#den", "carol")], carol.told(Left))
+        alice.conversation.say("#den", "carol is out")
+        self.place.settle()
+        self.assertEqual(([("alice", "carol is out")], []), (bob.heard("#den"), carol.heard("#den")))
 
-    def test_they_are_gone_while_sealing(self) -> None:
-        """What was given up while it was being sealed is not posted, and takes nothing from the window."""
-        self.talk.up(window=1)
-        self.talk.entered("#lobby")
-        self.talk.entered(DIRECT, "bob")
-        self.talk.worker.at_once = False
-        self.conversation.direct("bob", "1")
-        self.say("2")
-        self.talk.presence(DIRECT, "bob", False)
-        self.talk.roster(DIRECT, "alice")
-        self.assertEqual(self.talk.given_up(), [("1", "bob is not here")])
-        self.talk.worker.work()
-        self.assertEqual(self.talk.posted_texts(1), ["2"])
+    def test_only_owners(self) -> None:
+        """A member who owns nothing puts nobody out: the answer is one line, and the room is as it was."""
+        alice, bob, _ = self.closed("alice", "bob", "carol")
+        for name in ("bob", "carol"):
+            alice.conversation.invite("#den", name)
+            self.place.settle()
+        bob.conversation.remove("#den", "carol")
+        self.place.settle()
+        self.assertEqual(1, len(bob.told(Error)))
+        self.assertEqual(["alice", "bob", "carol"], sorted(alice.conversation.members("#den")))
 
-    def test_they_leave_and_are_brought_back(self) -> None:
-        """Where the other one has only left the room, what was said brings them back and is posted then."""
-        self.talk.entered(DIRECT, "bob")
-        self.conversation.direct("bob", "1")
-        self.talk.presence(DIRECT, "bob", False)
-        self.talk.key(DIRECT, 2)
-        self.talk.decline(DIRECT, Code.STALE_EPOCH, 1)
-        self.talk.roster(DIRECT, "alice", "bob")
-        self.talk.key(DIRECT, 3)
-        self.assertEqual(self.talk.posted_texts(3), ["1"])
-
-    def test_they_open_it(self) -> None:
-        """A room that somebody opens with us is told as entered, and we can answer in it."""
-        self.talk.roster(DIRECT, "bob", "alice")
-        self.talk.key(DIRECT, 1)
-        self.assertEqual(self.talk.told(Entered), [Entered(DIRECT, ["bob", "alice"])])
-        self.conversation.direct("bob", "yes?")
-        self.assertEqual(self.talk.posted_texts(1), ["yes?"])
-
-    def test_not_brought_elsewhere(self) -> None:
-        """A relay cannot bring us into a room that we did not ask for, nor into other people's."""
-        self.talk.forget()
-        for room in ("#trap", "@bob+carol", "nonsense"):
-            self.talk.roster(room, "bob", "alice")
-            self.talk.key(room, 1)
-        self.assertEqual((self.talk.events, self.conversation.rooms), ([], []))
-
-    def test_impossible_names(self) -> None:
-        """Nobody talks to themselves, nor to what is no name; either is told at once."""
-        for name, why in (
-            ("alice", "this is your own name"),
-            ("Bob", REASONS[Code.BAD_NAME]),
-            ("", REASONS[Code.BAD_NAME]),
-            ("b+c", REASONS[Code.BAD_NAME]),
-            ("x" * 33, REASONS[Code.NAME_TOO_LONG]),
-            ("\ud800", REASONS[Code.BAD_NAME]),
+    def test_impossible(self) -> None:
+        """Inviting a stranger, nobody, or into a room that we are not in, and removing no member, are one line."""
+        (alice,) = self.closed("alice")
+        for act, words in (
+            (lambda: alice.conversation.invite("#den", "nobody"), "nobody is called nobody"),
+            (lambda: alice.conversation.invite("#den", "No Name"), REASONS[Code.BAD_NAME]),
+            (lambda: alice.conversation.invite("#other", "alice"), REASONS[Code.NOT_A_MEMBER]),
+            (lambda: alice.conversation.remove("#den", "bob"), "bob is no member"),
+            (lambda: alice.conversation.remove("#other", "bob"), REASONS[Code.NOT_A_MEMBER]),
+            (lambda: alice.conversation.rekey("#other"), REASONS[Code.NOT_A_MEMBER]),
         ):
-            self.talk.forget()
-            self.conversation.direct(name, "psst", "l")
-            self.assertEqual(self.talk.events, [NotSent(f"@{name}", why, "psst", "l")])
-        self.assertEqual(self.talk.sent, [])
+            alice.forget()
+            act()
+            self.place.settle()
+            (error,) = alice.told(Error)
+            self.assertIn(words, error.text)
 
-    def test_room_of_others(self) -> None:
-        """The relay's refusal of other people's room is told, with what was said in it."""
-        self.say("psst", room="@bob+carol")
-        self.talk.decline("@bob+carol", Code.NOT_PERMITTED)
-        self.assertEqual([type(event) for event in self.talk.events], [NotEntered, NotSent])
+    def test_forgotten_by_the_relay(self) -> None:
+        """Who was in a closed room that the relay has forgotten takes no other one in its place."""
+        alice, bob = self.closed("alice", "bob")
+        alice.conversation.invite("#den", "bob")
+        self.place.settle()
+        for each in (alice, bob):
+            each.lose()
+        self.place.clock.advance(0)
+        self.place.start_relay()
+        bob.connect()
+        bob.conversation.enter("#den")
+        self.place.settle()
+        self.assertEqual("#den", bob.told(Fault)[0].room)
+        bob.conversation.say("#den", "into whose ears?")
+        self.place.settle()
+        self.assertEqual(["into whose ears?"], [event.text for event in bob.told(NotSent)])
 
 
-class LinkTests(TalkCase):
-    """The link is lost and comes back."""
+class DirectTests(TownCase):
+    """Two people alone."""
 
-    def test_told(self) -> None:
-        """Links up and down are told, and the message of the day after the link."""
-        self.talk.up(motd="welcome")
-        self.talk.down("why", 2.0)
-        self.talk.down("still", None)
-        self.assertEqual(
-            self.talk.events,
-            [Link(True, RELAY), Motd("welcome"), Link(False, RELAY, "why", 2.0), Link(False, RELAY, "still", None)],
-        )
+    def test_said(self) -> None:
+        """What is said to one person opens a room of two, is heard by that one, and answered in it."""
+        town = self.town()
+        alice, bob = town.come("alice", "bob")
+        alice.conversation.direct("bob", "psst")
+        town.settle()
+        room = "@alice+bob"
+        self.assertEqual([("alice", "psst")], bob.heard(room))
+        bob.conversation.say(room, "yes?")
+        town.settle()
+        self.assertEqual([("bob", "yes?")], alice.heard(room))
+        self.assertEqual(["alice", "bob"], sorted(alice.conversation.members(room)))
 
-    def test_said_again(self) -> None:
-        """What was not acknowledged, or said meanwhile, is posted on the new link: same ids, same order."""
-        self.talk.entered()
-        self.say("1", "2")
-        self.talk.ack(ROOM, (1, 1))
-        self.talk.down()
-        self.say("3")
-        self.assertEqual(self.conversation.unacknowledged, 2)
-        self.talk.forget()
-        self.talk.up()
-        self.assertEqual(self.talk.sent, [Enter(ROOM)])
-        self.talk.roster(ROOM, "alice", last_seq=2)
-        self.talk.key(ROOM, 2)
-        self.assertEqual(self.talk.posts(), [(epoch_of(2), [2, 3])])
-        self.assertEqual(self.talk.posted_texts(2), ["2", "3"])
+    def test_both_at_once(self) -> None:
+        """Two who speak to one another at the same moment are heard by each other."""
+        town = self.town()
+        alice, bob = town.come("alice", "bob")
+        alice.conversation.direct("bob", "a")
+        bob.conversation.direct("alice", "b")
+        town.settle()
+        room = "@alice+bob"
+        self.assertEqual(([("bob", "b")], [("alice", "a")]), (alice.heard(room), bob.heard(room)))
 
-    def test_sealed_on_the_old_link(self) -> None:
-        """What was being sealed when the link was lost is not posted on the new one, but sealed again."""
-        self.talk.entered()
-        self.talk.worker.at_once = False
-        self.say("1")
-        self.talk.down()
-        self.talk.up(window=1)
-        self.talk.roster(ROOM, "alice")
-        self.talk.key(ROOM, 2)
-        self.assertEqual(self.talk.posts(), [])
-        self.talk.worker.work()
-        self.assertEqual(self.talk.posts(), [(epoch_of(2), [1])])
+    def test_not_here(self) -> None:
+        """What is said to somebody who is not here, or to nobody, is told as not sent."""
+        town = self.town()
+        alice, bob = town.come("alice", "bob")
+        bob.lose()
+        town.settle()
+        for name in ("bob", "carol"):
+            alice.forget()
+            alice.conversation.direct(name, "hello?", "l")
+            town.settle()
+            (event,) = alice.told(NotSent)
+            self.assertEqual((f"{name} is not here", "l"), (event.reason, event.id))
+        for name, words in (("alice", "your own name"), ("No Name", REASONS[Code.BAD_NAME])):
+            alice.forget()
+            alice.conversation.direct(name, "hello?")
+            self.assertIn(words, alice.told(NotSent)[0].reason)
 
-    def test_sealing_fails_on_the_old_link(self) -> None:
-        """A failure of what was begun on the old link takes nothing from the window of the new one."""
-        self.talk.up(window=1)
-        self.talk.entered()
-        self.talk.worker.at_once = False
-        self.say("1")
-        self.talk.down()
-        self.talk.up(window=1)
-        self.talk.roster(ROOM, "alice")
-        self.talk.key(ROOM, 2)
-        self.talk.worker.failure = ZeroDivisionError()
-        self.talk.worker.work()
-        self.talk.worker.failure = None
-        self.flushLoggedErrors(ZeroDivisionError)
-        self.say("2", "3")
-        self.talk.worker.work()
-        self.assertEqual(self.talk.posts(), [(epoch_of(2), [2])])
 
-    def test_missed(self) -> None:
-        """On coming back, the messages of others meanwhile are told as missed, after the room is told."""
-        self.talk.entered(ROOM, "bob", last_seq=4)
-        self.talk.down()
-        self.talk.up()
-        self.talk.forget()
-        self.talk.roster(ROOM, "alice", "bob", last_seq=7)
-        self.assertEqual(self.talk.events, [Entered(ROOM, ["alice", "bob"]), Missed(ROOM, 5, 7)])
+class PeopleTests(TownCase):
+    """Who somebody is."""
 
-    def test_room_began_anew(self) -> None:
-        """A room that began anew meanwhile tells what was said in it since."""
-        self.talk.entered(ROOM, "bob", last_seq=40)
-        self.talk.down()
-        self.talk.up()
-        self.talk.roster(ROOM, "alice", "bob", last_seq=2)
-        self.assertEqual(self.talk.told(Missed), [Missed(ROOM, 1, 2)])
+    def changed_bob(self) -> tuple[Person, Person]:
+        """Alice, who has met a bob, and a bob with other keys, at a relay that knows only the second."""
+        town = self.place = self.town()
+        alice, bob = town.enter("alice", "bob")
+        for each in (alice, bob):
+            each.lose()
+        town.clock.advance(0)
+        town.people.remove(bob)
+        town.start_relay()
+        alice.connect()
+        (other,) = town.come("bob", number=1)
+        town.settle()
+        alice.forget()
+        other.conversation.enter(LOBBY)
+        town.settle()
+        return alice, other
 
-    def test_old_keys_are_gone(self) -> None:
-        """After a lost link nothing is posted before the new link's key has come."""
-        self.talk.entered()
-        self.talk.down()
-        self.talk.up()
-        self.talk.forget()
-        self.talk.roster(ROOM, "alice")
-        self.say("1")
-        self.assertEqual(self.talk.posts(), [])
+    def test_changed_key(self) -> None:
+        """Somebody whose key is another than before is told, marked, and handed nothing until that is accepted."""
+        alice, other = self.changed_bob()
+        self.assertEqual([KeyChanged(LOBBY, "bob", key_id(other.keys.identity.public))], alice.told(KeyChanged))
+        self.assertEqual((["bob"], "changed"), (alice.conversation.changed, alice.conversation.mark(LOBBY, "bob")))
+        alice.conversation.say(LOBBY, "is that you?")
+        self.place.settle()
+        self.assertEqual([], other.heard())
+        alice.conversation.trust("bob")
+        alice.conversation.say(LOBBY, "it is you")
+        self.place.settle()
+        self.assertEqual([("alice", "it is you")], other.heard())
+        self.assertEqual(([], ""), (alice.conversation.changed, alice.conversation.mark(LOBBY, "bob")))
+        alice.forget()
+        alice.conversation.trust("bob")
+        self.assertEqual([Error("the key of bob has not changed")], alice.events)
 
-    def test_direct_rooms(self) -> None:
-        """A direct room with something to say is entered again; one that only the other side wanted is not."""
-        self.talk.roster(DIRECT, "alice", "bob")
-        self.talk.roster("@alice+carol", "alice", "carol")
-        self.conversation.direct("carol", "wait")
-        self.talk.down()
-        self.assertEqual(self.conversation.rooms, [])
-        self.talk.forget()
-        self.talk.up()
-        self.assertEqual(self.talk.sent, [Enter("@alice+carol")])
+    def test_changed_key_is_marked_when_heard(self) -> None:
+        """What somebody says under a changed key is shown, with that mark."""
+        alice, other = self.changed_bob()
+        other.conversation.say(LOBBY, "I have a new computer")
+        self.place.settle()
+        self.assertEqual([("bob", "I have a new computer")], alice.heard())
+        from securechat.client.events import Message
 
-    def test_rooms_wanted_meanwhile(self) -> None:
-        """A room that is entered while the link is down is asked for once it is up."""
-        self.talk.down()
-        self.talk.forget()
-        self.conversation.enter(ROOM)
-        self.say("1")
-        self.assertEqual(self.talk.sent, [])
-        self.talk.up()
-        self.assertEqual(self.talk.sent, [Enter(ROOM)])
+        self.assertEqual(["changed"], [event.key for event in alice.told(Message)])
 
-    def test_rooms_left_meanwhile(self) -> None:
-        """A room that is left while the link is down is left at once, gives up what was said, and stays left."""
-        self.talk.entered()
-        self.say("1")
-        self.talk.down()
-        self.talk.forget()
-        self.conversation.leave(ROOM)
-        self.assertEqual(self.talk.events, [NotSent(ROOM, LEFT, "1"), Left(ROOM, "alice")])
-        self.talk.up()
-        self.assertEqual(self.talk.sent, [])
+    def test_verified(self) -> None:
+        """Both see the same safety number; once it is compared, the mark and each message say verified."""
+        town = self.town()
+        alice, bob = town.enter("alice", "bob")
+        alice.conversation.safety("bob")
+        bob.conversation.safety("alice")
+        self.assertEqual(alice.told(Info)[0].lines[1:3], bob.told(Info)[0].lines[1:3])
+        self.assertEqual(60, sum(map(str.isdigit, "".join(alice.told(Info)[0].lines[1:3]))))
+        alice.conversation.verify("bob")
+        self.assertEqual("verified", alice.conversation.mark(LOBBY, "bob"))
+        alice.conversation.whois("bob")
+        town.settle()
+        self.assertIn("verified", alice.told(Info)[-1].lines[-1])
 
-    def test_link_lost_while_leaving(self) -> None:
-        """A room that was being left when the link was lost stays left, though something was said in it."""
-        self.talk.entered()
-        self.say("1")
-        self.conversation.leave(ROOM)
-        self.talk.down()
-        self.assertEqual([type(event) for event in self.talk.events], [NotSent, Left, Link])
-        self.talk.forget()
-        self.talk.up()
-        self.assertEqual(self.talk.sent, [])
+    def test_strangers(self) -> None:
+        """Safety number, verification and acceptance of somebody never met, and a question about nobody, say so."""
+        town = self.town()
+        (alice,) = town.enter("alice")
+        for act in (alice.conversation.safety, alice.conversation.verify):
+            alice.forget()
+            act("bob")
+            self.assertEqual([Error("you have not met bob")], alice.events)
+        alice.forget()
+        alice.conversation.whois("bob")
+        town.settle()
+        self.assertEqual([Info(["Nobody is called bob here."])], alice.events)
+        alice.lose()
+        alice.forget()
+        alice.conversation.whois("bob")
+        self.assertEqual([Error("there is no link to the relay now")], alice.events)
+
+    def test_taken_up_again(self) -> None:
+        """A program that starts again with its key store is in its rooms, and hears."""
+        town = self.town()
+        alice, bob = town.enter("alice", "bob")
+        alice.conversation.say(LOBBY, "1")
+        town.settle()
+        bob.conversation.pack()
+        bob.lose()
+        bob.begin()
+        bob.connect()
+        town.settle()
+        alice.conversation.say(LOBBY, "2")
+        town.settle()
+        self.assertEqual([("alice", "1"), ("alice", "2")], bob.heard())
+        unwanted: list[Event] = [event for event in bob.events if type(event).__name__ in ("Gap", "Unreadable")]
+        self.assertEqual([], unwanted)
+
+
+class OddRelayTests(TownCase):
+    """Words of a relay that a conversation did not ask for."""
+
+    def test_strange_rooms(self) -> None:
+        """Whatever is said of a room that we know nothing of is ignored."""
+        (alice,) = self.town().enter("alice")
+        for message in (
+            wire.Delivery("#x", 1, [("bob", 0, b"x" * 120)]),
+            wire.Ack("#x", [(bytes(16), 1)]),
+            wire.SessionKey("#x", bytes(32), bytes(32)),
+            wire.Present("#x", ["bob"]),
+            wire.Presence("#x", "bob", True),
+            wire.Declined("#x", [], Code.NO_SUCH_ROOM),
+            wire.Asked("#x", bytes(32), bytes(16)),
+            wire.Prekeys([(bytes(32), b"x")]),
+            wire.Found("bob", b"x" * 100, True),
+        ):
+            alice.hear(message)
+        self.assertEqual([LOBBY], alice.conversation.rooms)
+        self.assertEqual([], [event for event in alice.events if not isinstance(event, Error)])

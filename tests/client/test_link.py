@@ -8,21 +8,22 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectError, ConnectionRefusedError, DNSLookupError, TimeoutError
 
 from securechat.client.errors import Exit
-from securechat.client.link import LOGIN_S
+from securechat.client.link import LOGIN_S, RENEW_S
 from securechat.wire import messages as wire
 from securechat.wire.codes import REASONS, Code
 from securechat.wire.framing import farewell, frame
-from securechat.wire.messages import Enter, Goodbye, Hello, Ping, Pong, Refused
+from securechat.wire.messages import Enter, Goodbye, Ping, Pong, Refused
 from tests.client.link_harness import (
     FAREWELLS,
     GREETING,
+    HELLO,
     NONCE,
     REFUSALS,
     WELCOME,
     LinkCase,
 )
 
-PASSING = {Code.NAME_TAKEN, Code.FULL, Code.TIMED_OUT, *FAREWELLS} - {Code.QUIT}
+PASSING = {Code.FULL, Code.TIMED_OUT, *FAREWELLS} - {Code.QUIT, Code.REPLACED}
 
 
 class LoginTests(LinkCase):
@@ -34,7 +35,7 @@ class LoginTests(LinkCase):
         self.clock.advance(1)
         self.assertEqual(self.said(), [])
         self.hears(GREETING)
-        self.assertEqual(self.said(), [Hello(wire.VERSION, "alice")])
+        self.assertEqual(self.said(), [HELLO])
         self.assertEqual(self.listener.ups, [])
         self.hears(WELCOME)
         self.assertEqual(self.listener.ups, [(WELCOME, "securechat+tcp://relay.example:12345", "welcome")])
@@ -50,24 +51,46 @@ class LoginTests(LinkCase):
     def test_messages(self) -> None:
         """After the login messages go both ways."""
         self.log_in()
-        roster = wire.Roster("#lobby", ["alice"], 0)
+        roster = wire.Roster("#lobby", 0, [b"entry"], 1, 0)
         self.hears(roster, Ping())
-        self.link.send(Enter("#lobby"))
+        self.link.send(Enter("#lobby", 0))
         self.clock.advance(0)
         self.assertEqual(self.listener.received_messages, [roster])
-        self.assertEqual(self.said(), [Pong(), Enter("#lobby")])
+        self.assertEqual(self.said(), [Pong(), Enter("#lobby", 0)])
+
+    def test_what_a_login_is_for(self) -> None:
+        """What is signed is the relay's nonce, and without TLS no key and no link."""
+        self.log_in()
+        self.assertEqual(self.login.shown, [(b"", NONCE, b"")])
+
+    def test_renewed(self) -> None:
+        """Once an hour the link looks whether a new prekey is due, and offers one that is."""
+        self.log_in()
+        renewal = wire.Renew(b"new")
+        for due in ([], [renewal], []):
+            self.login.renewals = list(due)
+            for _ in range(int(RENEW_S) // 10):
+                self.hears(Ping())
+                self.clock.advance(10)
+            self.assertEqual([each for each in self.said() if isinstance(each, wire.Renew)], due)
+            self.transport.clear()
 
     def test_other_version(self) -> None:
         """A relay of another version hears nothing from us."""
         self.open()
-        self.hears(wire.Greeting(2, NONCE, ""))
+        self.hears(wire.Greeting(wire.VERSION - 1, NONCE, ""))
         self.assertEqual(self.said(), [])
         self.assertEqual(self.error().status, Exit.PROTOCOL)
         self.assertIn("another version", str(self.error()))
 
     def test_out_of_order(self) -> None:
         """Whoever begins with something else than `Greeting`, or greets twice, is no relay and hears no name."""
-        for first in ([WELCOME], [wire.Roster("#a", [], 0)], [wire.Ack("#a", [(bytes(16), 1)])], [GREETING] * 2):
+        for first in (
+            [WELCOME],
+            [wire.Roster("#a", 0, [], 0, 0)],
+            [wire.Ack("#a", [(bytes(16), 1)])],
+            [GREETING] * 2,
+        ):
             self.setUp()
             self.open()
             self.hears(*first)
@@ -108,7 +131,7 @@ class RefusedTests(LinkCase):
             self.assertIn("relay.example:12345", str(error))
             self.assertNotIn("go away", str(error))
             expected = Exit.PROTOCOL
-            if code in (Code.FULL, Code.NAME_TAKEN, Code.BAD_NAME, Code.NAME_TOO_LONG):
+            if code in (Code.FULL, Code.NAME_OWNED, Code.BAD_NAME, Code.NAME_TOO_LONG, Code.REPLACED):
                 expected = Exit.NOT_PERMITTED
             elif code in (Code.TIMED_OUT, Code.SHUTDOWN, Code.FAILED):
                 expected = Exit.UNREACHABLE
@@ -150,9 +173,17 @@ class RefusedTests(LinkCase):
             self.assertIn(REASONS[code], str(self.error()))
             self.assertEqual(self.listener.downs, [])
 
+    def test_replaced(self) -> None:
+        """Whoever logged in again somewhere else is not pushed out in turn: the program ends."""
+        self.log_in()
+        self.hears(Goodbye(Code.REPLACED, ""))
+        self.transport.lose()
+        self.assertEqual((self.error().status, self.listener.downs), (Exit.NOT_PERMITTED, []))
+        self.assertIn(REASONS[Code.REPLACED], str(self.error()))
+
     def test_goodbye_later(self) -> None:
-        """After a goodbye the link is tried again, and its code is told as the reason."""
-        for code in FAREWELLS:
+        """After any other goodbye the link is tried again, and its code is told as the reason."""
+        for code in set(FAREWELLS) - {Code.REPLACED}:
             self.setUp()
             self.log_in()
             self.hears(Goodbye(code, "not this text"))
@@ -164,7 +195,7 @@ class RefusedTests(LinkCase):
     def test_nothing_is_handled_after_it(self) -> None:
         """What comes after a goodbye in the same chunk is not handled."""
         self.log_in()
-        self.hears(farewell(Code.SHUTDOWN), wire.Roster("#a", [], 0))
+        self.hears(farewell(Code.SHUTDOWN), wire.Roster("#a", 0, [], 0, 0))
         self.assertEqual(self.listener.received_messages, [])
 
 

@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.client.errors import ClientError, Exit
 from securechat.client.link import LOGIN_S, RETRY_MOST_S, Link
+from securechat.e2e.identity import new_person
 from securechat.relay.factory import RelayFactory
 from securechat.relay.limits import RelayLimits
 from securechat.relay.log import MemoryLog
@@ -25,9 +26,11 @@ from tests.client.link_harness import (
     HandPins,
     LinkCase,
     Listener,
+    login_of,
 )
+from tests.relay.people import NOW_MS
 
-PASSING = {Code.NAME_TAKEN, Code.FULL, Code.TIMED_OUT, *FAREWELLS} - {Code.QUIT}
+PASSING = {Code.FULL, Code.TIMED_OUT, *FAREWELLS} - {Code.QUIT, Code.REPLACED}
 
 
 class AgainTests(LinkCase):
@@ -82,7 +85,7 @@ class AgainTests(LinkCase):
     def test_ping_span_of_relay(self) -> None:
         """The relay says in `Welcome` after how much silence it is pinged."""
         self.open()
-        self.hears(GREETING, wire.Welcome("alice", wire.Limits(256, 200, 40)))
+        self.hears(GREETING, wire.Welcome("alice", [], wire.Limits(256, 200, 40)))
         self.transport.clear()
         self.clock.advance(15)
         self.clock.advance(39)
@@ -113,7 +116,7 @@ class AgainTests(LinkCase):
         """What is sent while there is no link is dropped and is not said on the next one."""
         self.log_in()
         self.transport.lose()
-        self.link.send(Enter("#lobby"))
+        self.link.send(Enter("#lobby", 0))
         self.clock.advance(0.5)
         self.log_in()
         self.clock.advance(0)
@@ -143,7 +146,7 @@ class HoldTests(LinkCase):
     def test_frames_here_already(self) -> None:
         """What had come already when the link was held is handled after its release, once and in order."""
         self.log_in()
-        rosters = [wire.Roster(f"#{n}", [], 0) for n in range(5)]
+        rosters = [wire.Roster(f"#{n}", 0, [], 0, 0) for n in range(5)]
         received = self.listener.received
 
         def hold_after_two(message: wire.FromRelay) -> None:
@@ -170,7 +173,7 @@ class HoldTests(LinkCase):
         self.open()
         self.link.hold("output")
         self.hears(GREETING)
-        self.hears(WELCOME, wire.Roster("#a", [], 0))
+        self.hears(WELCOME, wire.Roster("#a", 0, [], 0, 0))
         self.assertEqual((len(self.listener.ups), self.state()), (1, "paused"))
         self.assertEqual(self.listener.received_messages, [])
         self.link.release("output")
@@ -232,9 +235,9 @@ class StopTests(LinkCase):
     def test_logged_in(self) -> None:
         """A link that is up says goodbye, after what was sent before; its end is not told as a loss."""
         self.log_in()
-        self.link.send(Enter("#lobby"))
+        self.link.send(Enter("#lobby", 0))
         self.assert_stops()
-        self.assertEqual(self.said(), [Enter("#lobby"), farewell(Code.QUIT)])
+        self.assertEqual(self.said(), [Enter("#lobby", 0), farewell(Code.QUIT)])
         self.assertEqual(self.listener.downs, [])
 
     def test_closed_by_the_relay_first(self) -> None:
@@ -270,7 +273,7 @@ class RealRelayTests(SynchronousTestCase):
     def test_login(self) -> None:
         """The link logs in, hears its message of the day, and its name is refused to a second one."""
         reactor = MemoryReactorClock()
-        relay = RelayFactory(reactor, lambda: 0, MemoryLog(), RelayLimits(), "be kind")
+        relay = RelayFactory(reactor, lambda: NOW_MS, MemoryLog(), RelayLimits(), "be kind")
         reactor.listenTCP(12345, relay)
         completer = ConnectionCompleter(reactor)
         listeners: list[Listener] = []
@@ -280,7 +283,9 @@ class RealRelayTests(SynchronousTestCase):
         for _ in range(2):
             endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", 12345)
             address = Address("127.0.0.1", 12345, tls=False)
-            link = Link(endpoint, address, "alice", reactor, HandPins(), errors.append)
+            # Each has keys of their own, and wants the same name.
+            login = login_of(new_person("alice", NOW_MS), lambda: NOW_MS)
+            link = Link(endpoint, address, login, reactor, HandPins(), errors.append)
             listeners.append(Listener())
             links.append(link)
             link.start(listeners[-1])

@@ -28,7 +28,8 @@ from securechat.relay.log import MemoryLog
 from securechat.wire import messages as wire
 from securechat.wire.address import Address, fingerprint
 from securechat.wire.framing import frame
-from tests.client.link_harness import GREETING, Listener
+from tests.client.link_harness import GREETING, Listener, login_of
+from tests.relay.people import NOW_MS, person
 
 reactor: Any = the_reactor
 
@@ -83,7 +84,7 @@ class TLSCase(TestCase):
         self.listener = Told()
         self.heard = bytearray()
         self.client_gone: Deferred[None] = Deferred()
-        self.relay = RelayFactory(reactor, lambda: 0, MemoryLog(), RelayLimits(handshake_s=0.3))
+        self.relay = RelayFactory(reactor, lambda: NOW_MS, MemoryLog(), RelayLimits(handshake_s=0.3))
         self.addCleanup(self.relay.when_empty)
 
     def listen(self, factory: IProtocolFactory, *, tls: bool = True, at_most: TLSVersion | None = None) -> int:
@@ -111,12 +112,16 @@ class TLSCase(TestCase):
         factory.protocol = type("ThisRecorder", (Recorder,), found)
         return factory
 
-    def start(self, port: int, name: str = "alice", listener: Told | None = None, **address: Any) -> Deferred[Any]:
-        """Start a link; fires with the error that it gives up with. It is stopped at the end."""
+    def start(
+        self, port: int, name: str = "alice", listener: Told | None = None, number: int = 0, **address: Any
+    ) -> Deferred[Any]:
+        """Start the link of that person of the name; fires with the error that it gives up with."""
         given_up: Deferred[ClientError] = Deferred()
         where = Address(**{"host": "127.0.0.1", "port": port, **address})
         endpoint = HostnameEndpoint(reactor, "127.0.0.1", port)
-        self.link = Link(endpoint, where, name, reactor, self.pins, given_up.callback)
+        self.link = Link(
+            endpoint, where, login_of(person(name, number), lambda: NOW_MS), reactor, self.pins, given_up.callback
+        )
         self.link.start(listener or self.listener)
         self.addCleanup(self.link.stop)
         return given_up
@@ -210,7 +215,7 @@ class KeyTests(TLSCase):
         self.start(port)
         await self.listener.up
         self.pins = Pins(Path(self.mktemp()))
-        error = await self.error(self.start(port, listener=Told()), "somebody is using this name")
+        error = await self.error(self.start(port, listener=Told(), number=1), "belongs to somebody else")
         self.assertEqual(error.status, Exit.NOT_PERMITTED)
         self.assertIsNone(self.pins.find(self.place(port)))
 

@@ -280,7 +280,7 @@ class OutputTests(PipeCase):
             self.remarks(),
             [
                 "securechat: missed 3 messages in #lobby",
-                "securechat: a message of bob cannot be read: it is not authentic",
+                "securechat: a message of bob in #lobby cannot be read: it is not authentic",
             ],
         )
 
@@ -325,7 +325,7 @@ class ChattyTests(PipeCase):
                 "be kind",
                 "you are in #lobby with alice, bob",
                 "new session key for #lobby: 0123",
-                "carol joined #lobby",
+                "carol is a member of #lobby now",
                 "bob left #lobby",
             ],
         )

@@ -23,7 +23,12 @@ from securechat.client.conversation import Conversation
 from securechat.client.screen_frame import INPUT_CHARACTERS
 from securechat.client.screen_lines import CHARACTERS, LINES, PALETTE, Line, Log, name_style, wrap
 from securechat.client.terminal import Terminal
+from securechat.e2e.identity import new_person
+from securechat.e2e.keystore import Secrets
+from securechat.e2e.prekeys import PrekeyRing
+from securechat.signed.roster import Roster as SignedLog
 from securechat.wire import messages as wire
+from securechat.wire.codes import Code
 from securechat.wire.names import direct_room, name_refusal
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -44,6 +49,9 @@ class FakeConversation:
     said: list[tuple[str, str, str | None]] = field(default_factory=list)
     asked: list[tuple[str, str]] = field(default_factory=list)
     unacknowledged: int = 0
+    changed: list[str] = field(default_factory=list)
+    away: set[str] = field(default_factory=set)
+    marks: dict[str, str] = field(default_factory=dict)
 
     @property
     def rooms(self) -> list[str]:
@@ -53,6 +61,14 @@ class FakeConversation:
     def members(self, room: str) -> list[str]:
         """Who is there."""
         return self.there.get(room, [])
+
+    def present(self, room: str) -> list[str]:
+        """Who of them is there now."""
+        return [name for name in self.members(room) if name not in self.away]
+
+    def mark(self, room: str, name: str) -> str:
+        """What is known of a key."""
+        return self.marks.get(name, "")
 
     def direct_room(self, name: str) -> str | None:
         """The room of alice and one other."""
@@ -71,6 +87,38 @@ class FakeConversation:
     def leave(self, room: str) -> None:
         """Remember which room was to be left."""
         self.asked.append(("leave", room))
+
+    def found_closed(self, room: str) -> None:
+        """Remember which room was to be founded."""
+        self.asked.append(("new", room))
+
+    def invite(self, room: str, name: str) -> None:
+        """Remember who was invited."""
+        self.asked.append(("invite", f"{room} {name}"))
+
+    def remove(self, room: str, name: str) -> None:
+        """Remember who was put out."""
+        self.asked.append(("remove", f"{room} {name}"))
+
+    def rekey(self, room: str) -> None:
+        """Remember where a new session was wanted."""
+        self.asked.append(("rekey", room))
+
+    def safety(self, name: str) -> None:
+        """Remember whose number was wanted."""
+        self.asked.append(("safety", name))
+
+    def verify(self, name: str) -> None:
+        """Remember who was verified."""
+        self.asked.append(("verify", name))
+
+    def trust(self, name: str) -> None:
+        """Remember whose key was accepted."""
+        self.asked.append(("trust", name))
+
+    def whois(self, name: str) -> None:
+        """Remember who was asked for."""
+        self.asked.append(("whois", name))
 
 
 class ScreenTestCase(SynchronousTestCase):
@@ -184,7 +232,7 @@ class MessageTests(ScreenTestCase):
             [row.removeprefix("12:00 ") for row in self.messages((100, 14))],
             [
                 "-- you are in #lobby with bob",
-                "-- carol has come",
+                "-- carol is a member now",
                 "-- carol has left",
                 "-- a new session key of 32 bytes, with the fingerprint 00ff",
                 "-- 2 messages did not come here",
@@ -764,16 +812,21 @@ class RealConversationTests(SynchronousTestCase):
         """What is typed before there is a link is posted when there is one, and shown as sent when acknowledged."""
         posted: list[wire.FromClient] = []
         events_seen: list[events.Event] = []
-        conversation = Conversation("alice", StubWorker(), posted.append, events_seen.append)
+        person = new_person("alice", 0)
+        secrets = Secrets(person, PrekeyRing(person.device))
+        conversation = Conversation(secrets, StubWorker(), posted.append, events_seen.append, lambda: 0)
         terminal = Terminal(
             MemoryReactorClock(), conversation, "#lobby", quit=lambda: None, color=True, now=lambda: NOON
         )
         conversation.enter("#lobby")
         for key in ("h", "i", "enter"):
             terminal.frame.keypress(SIZE, key)
-        conversation.link_up(wire.Welcome("alice", wire.Limits(10, 10, 30)), "relay", "")
-        conversation.received(wire.Roster("#lobby", ["alice"], 0))
-        conversation.received(wire.SessionKey("#lobby", b"e" * 16, b"k" * 32))
+        conversation.link_up(wire.Welcome("alice", [], wire.Limits(10, 10, 30)), "relay", "")
+        conversation.received(wire.Declined("#lobby", [], Code.NO_SUCH_ROOM))
+        (founding,) = [each for each in posted if isinstance(each, wire.Append)]
+        conversation.received(wire.Roster("#lobby", 0, [founding.entry], 1, 0))
+        conversation.received(wire.Present("#lobby", ["alice"]))
+        conversation.received(wire.SessionKey("#lobby", SignedLog(founding.entry).epoch, b"k" * 32))
         (post,) = [each for each in posted if isinstance(each, wire.Post)]
         conversation.received(wire.Ack("#lobby", [(post.items[0][0], 1)]))
         for event in events_seen:

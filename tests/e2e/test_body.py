@@ -5,12 +5,12 @@ from typing import Any
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
+from securechat.e2e.sessions import HEADER_BYTES
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.crypto.aead import sealed_bytes
 from securechat.e2e.body import PLAINTEXT_BYTES, TEXT_BYTES, BodyError, Text, check_text, pack_text, unpack
 from securechat.e2e.errors import E2EError
-from securechat.e2e.sessions import HEADER_BYTES
 from securechat.wire.messages import SEALED_BYTES
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=200)

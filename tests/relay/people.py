@@ -11,6 +11,7 @@ from securechat.e2e.identity import Person, new_person
 from securechat.e2e.prekeys import PrekeyRing
 from securechat.signed.certificates import prove_login
 from securechat.signed.entries import Op, Policy, Role, sign_entry
+from securechat.signed.prekeys import PrekeyRecord
 from securechat.signed.roster import Roster as Log
 from securechat.signed.roster import found
 from securechat.signed.suites import Suite
@@ -28,16 +29,20 @@ def person(name: str, number: int = 0) -> Person:
 
 
 def prekey(who: Person, now_ms: int = NOW_MS) -> bytes:
-    """The prekey that somebody made at some time, of the cheaper suite."""
-    # However the time was given: the cache would tell a default from the same value.
+    """The prekey that somebody made at some time: the same one each time."""
     return _prekey(who, now_ms)
 
 
 @cache
 def _prekey(who: Person, now_ms: int) -> bytes:
+    return prekey_record(who, now_ms).packed
+
+
+def prekey_record(who: Person, now_ms: int) -> PrekeyRecord:
+    """The same, not packed; of the cheaper suite."""
     record = PrekeyRing(who.device).rotate(now_ms, Suite.X25519)
     assert record is not None
-    return record.packed
+    return record
 
 
 def hello(

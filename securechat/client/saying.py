@@ -1,0 +1,240 @@
+"""From what is said to a `Post`: our key handed to whoever lacks it, one message sealed after another (SC1 §5, §6).
+
+Frames of one session are linked, so a room seals one at a time. What was sealed for an epoch that is over, or
+posted on a link that was lost, is given up and sealed again, under the same id and in the same order.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from securechat.client.events import Event, NotSent
+from securechat.client.room import Pending, Room
+from securechat.e2e.content import Said, pack
+from securechat.e2e.errors import E2EError
+from securechat.e2e.room import NotReadyError, SecureRoom
+from securechat.e2e.safety import ChangedKeyError
+from securechat.e2e.sender import SealJob
+from securechat.signed.errors import SignedError
+from securechat.signed.prekeys import read_prekey
+from securechat.wire import messages as wire
+from securechat.wire.names import direct_pair
+
+_HAND_BYTES: Final = wire.FRAME_BYTES - 512
+_HAND_ITEM_BYTES: Final = 48
+
+
+class Sealer(Protocol):
+    """Seals a batch; `CryptoWorker` does."""
+
+    def seal_many(self, items: Sequence[tuple[bytes, bytes, bytes]]) -> Deferred[list[bytes]]:
+        """Seal (key, associated data, plaintext), each."""
+
+
+class Saying:
+    """What goes out, over all rooms of one link."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        worker: Sealer,
+        send: Callable[[wire.FromClient], None],
+        tell: Callable[[Event], None],
+        now_ms: Callable[[], int],
+        changed: Callable[[], None],
+        freed: Callable[[], None],
+    ) -> None:
+        """Take the worker, what sends to the relay, where events go, the clock, and two who hear of changes.
+
+        `changed` hears of new secrets, `freed` when a room's job is done: it lets every room post what it can.
+        """
+        self._worker = worker
+        self._send = send
+        self._tell = tell
+        self._now_ms = now_ms
+        self._changed = changed
+        self._freed = freed
+        self._link = 0
+        self._window = 0
+        self._unanswered = 0
+
+    def link_up(self, number: int, window: int) -> None:
+        """A link is up, of which nothing was asked yet."""
+        self._link, self._window, self._unanswered = number, window, 0
+
+    def link_down(self, rooms: Sequence[Room]) -> None:
+        """The link is gone: whatever was posted on it may be lost."""
+        self._link = 0
+        for room in rooms:
+            room.wanted.clear()
+            self.again(room)
+
+    def answered(self, posts: int) -> None:
+        """So many posts were acknowledged or declined."""
+        self._unanswered -= posts
+
+    def again(self, room: Room) -> None:
+        """What is posted and not answered is sealed anew: its epoch or its link is over."""
+        for pending in room.outbox.values():
+            if pending.posted and pending.job is not None and room.secure is not None:
+                room.secure.void(pending.job)
+            pending.posted, pending.job = False, None
+
+    def rekey(self, room: Room) -> None:
+        """Begin a new session with the next message; one that is being sealed still belongs to this one."""
+        if room.sealing:
+            room.rekeying = True
+        elif room.secure is not None:
+            room.secure.rekey()
+
+    def post(self, room: Room) -> None:
+        """Say what waits in a room, as far as it can be said now."""
+        secure = room.secure
+        waiting = next((each for each in room.outbox.values() if not each.posted), None)
+        if waiting is None or secure is None or not self._may_say(room) or self._unanswered >= self._window:
+            return
+        try:
+            if self._hand(room, secure):
+                return
+            said = Said(secure.roster.room_id, self._now_ms(), waiting.post_id, secure.voided, waiting.text)
+            job = secure.begin(pack(said), self._now_ms())
+        except NotReadyError:
+            return  # the session key is on its way
+        except (E2EError, SignedError) as wrong:
+            self._give_up(room, str(wrong))
+            return
+        room.sealing = True
+        self._unanswered += 1
+        sealing = self._worker.seal_many([(job.key, job.header, job.plaintext)])
+        sealing.addCallbacks(
+            self._sealed,
+            self._failed,
+            (room, secure, waiting, job, secure.roster.epoch, self._link),
+            {},
+            (room, secure, self._link),
+        )
+        sealing.addErrback(lambda failure: self._log.failure("posting failed", failure))
+
+    def prekeys(self, rooms: Sequence[Room], items: Sequence[tuple[bytes, bytes]]) -> None:
+        """Prekeys came: hand our key to the devices that they are of, wherever that was wanted."""
+        for room in rooms:
+            blobs: list[tuple[bytes, bytes]] = []
+            for device, record in items:
+                if device in room.wanted and room.secure is not None:
+                    room.wanted.discard(device)
+                    blob = self._sealed_key(room, room.secure, device, record)
+                    if blob is not None:
+                        blobs.append((device, blob))
+            self._send_blobs(room.name, blobs)
+            if blobs:
+                self._changed()
+            self.post(room)
+
+    def asked(self, room: Room, device: bytes) -> None:
+        """A member's device asks for our key."""
+        secure = room.secure
+        if secure is not None and any(each.device == device for each in secure.roster.members.values()):
+            room.asked[device] = device
+            self._want(room, [device])
+
+    def _may_say(self, room: Room) -> bool:
+        is_in = room.entered and room.whole and not room.leaving and room.fault is None
+        return bool(self._link) and is_in and not room.sealing
+
+    def _hand(self, room: Room, secure: SecureRoom) -> bool:
+        """Ask for the prekeys of those who lack our key. True while there are any."""
+        missing = [each.device for each in secure.to_hand(self._now_ms())]
+        self._want(room, [device for device in missing if device not in room.wanted])
+        return bool(missing)
+
+    def _want(self, room: Room, devices: Sequence[bytes]) -> None:
+        for at in range(0, len(devices), wire.BUNDLE_ITEMS):
+            some = list(devices[at : at + wire.BUNDLE_ITEMS])
+            room.wanted.update(some)
+            self._send(wire.Want(some))
+
+    def _sealed_key(self, room: Room, secure: SecureRoom, device: bytes, record: bytes) -> bytes | None:
+        member = next((each for each in secure.roster.members.values() if each.device == device), None)
+        asked = room.asked.pop(device, None)
+        if member is None:
+            return None
+        now_ms = self._now_ms()
+        if asked is None and member not in secure.to_hand(now_ms):
+            return None
+        try:
+            return secure.hand(member, read_prekey(record, device, now_ms), now_ms)
+        except ChangedKeyError:
+            return None  # they get our key when the change is accepted
+        except (E2EError, SignedError):
+            # They have offered none that is good: they ask for our key when they are back.
+            secure.pass_over(member)
+            return None
+
+    def _send_blobs(self, room: str, blobs: list[tuple[bytes, bytes]]) -> None:
+        items: list[tuple[bytes, bytes]] = []
+        size = 0
+        for device, blob in blobs:
+            if len(items) == wire.BUNDLE_ITEMS or size + len(blob) + _HAND_ITEM_BYTES > _HAND_BYTES:
+                self._send(wire.Hand(room, items))
+                items, size = [], 0
+            items.append((device, blob))
+            size += len(blob) + _HAND_ITEM_BYTES
+        if items:
+            self._send(wire.Hand(room, items))
+
+    def _sealed(
+        self,
+        sealed: list[bytes],
+        room: Room,
+        secure: SecureRoom,
+        pending: Pending,
+        job: SealJob,
+        epoch: bytes,
+        link: int,
+    ) -> None:
+        frame = secure.finish(job, sealed[0])
+        current = link == self._link and room.secure is secure and pending.post_id in room.outbox and room.entered
+        if current and epoch == secure.roster.epoch:
+            pending.job, pending.posted = job, True
+            self._send(wire.Post(room.name, epoch, [(pending.post_id, frame)]))
+        else:
+            # Nobody was given it: the next message says so.
+            secure.void(job)
+            self._unposted(link)
+        self._done(room, secure)
+
+    def _failed(self, failure: Failure, room: Room, secure: SecureRoom, link: int) -> None:
+        self._log.failure("sealing failed", failure)
+        self._unposted(link)
+        secure.rekey()
+        self._give_up(room, "it could not be sealed")
+        self._done(room, secure)
+
+    def _unposted(self, link: int) -> None:
+        if link == self._link:
+            self._unanswered -= 1
+
+    def _done(self, room: Room, secure: SecureRoom) -> None:
+        room.sealing = False
+        if room.rekeying:
+            room.rekeying = False
+            secure.rekey()
+        # Other rooms may have waited for what this one did not use of the window.
+        self._freed()
+
+    def _give_up(self, room: Room, why: str) -> None:
+        for pending in [each for each in room.outbox.values() if not each.posted]:
+            del room.outbox[pending.post_id]
+            self._tell(NotSent(room.name, why, pending.text, pending.label))
+
+
+def other_of(room: str, name: str) -> str | None:
+    """Who the other one of a direct room of ours is; None for any other room."""
+    pair = direct_pair(room)
+    if pair is None or name not in pair:
+        return None
+    return pair[0] if pair[1] == name else pair[1]

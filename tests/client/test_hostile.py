@@ -1,0 +1,438 @@
+"""A relay that is not honest, with real clients: what it tells is refused, marked or fault, and the next honest
+message arrives.
+
+The relay here is the real one; what a client hears of it passes through a test's hands first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from securechat.client.events import Entered, Fault, Info, KeyChanged, Left, Message, NotSent, Unreadable
+from securechat.e2e.inbox import HELD_EACH
+from securechat.signed.entries import Policy
+from securechat.signed.roster import Roster, found
+from securechat.wire import messages as wire
+from tests.client.town import LOBBY, Person, Town, TownCase
+from tests.relay.people import NOW_MS, person, prekey
+
+Twist = Callable[[wire.FromRelay], list[wire.FromRelay]]
+
+
+class Deceived(Person):
+    """Somebody between whom and the relay a test sits: `twist` gives what is heard for what was said."""
+
+    twist: Twist = staticmethod(lambda message: [message])
+    lost: Callable[[wire.FromClient], bool] = staticmethod(lambda message: False)
+    """Whether something that they say does not come to the relay."""
+
+    def send(self, message: wire.FromClient) -> None:
+        """Say something."""
+        super().send(message)
+        if self.lost(message):
+            self.up.pop()
+
+    def hear(self, message: wire.FromRelay) -> None:
+        """Hear what the test makes of it."""
+        for each in self.twist(message):
+            super().hear(each)
+
+
+class Valley(Town):
+    """A town whose people may be deceived."""
+
+    person_class = Deceived
+
+
+class HostileCase(TownCase):
+    """A case with alice and bob in the lobby, both of whom may be deceived."""
+
+    def setUp(self) -> None:
+        """Enter."""
+        self.town_ = Valley()
+        self.addCleanup(self.town_.close)
+        self.alice, self.bob = self.town_.enter("alice", "bob")
+
+    def says(self, who: Person, *texts: str, room: str = LOBBY) -> None:
+        """Somebody says something, and all comes to rest."""
+        for text in texts:
+            who.conversation.say(room, text)
+        self.town_.settle()
+
+    def deceive(self, who: Person, twist: Twist) -> None:
+        """From now on somebody hears what `twist` gives."""
+        assert isinstance(who, Deceived)
+        who.twist = twist
+
+    def honest(self, *who: Person) -> None:
+        """The relay is honest again, and what is said then is heard."""
+        for each in who or (self.alice, self.bob):
+            self.deceive(each, lambda message: [message])
+        before = len(self.bob.heard())
+        self.says(self.alice, "honestly")
+        self.assertEqual(self.bob.heard()[before:], [("alice", "honestly")])
+
+
+def deliveries(change: Callable[[bytes], bytes]) -> Twist:
+    """Every sealed message is changed."""
+
+    def twist(message: wire.FromRelay) -> list[wire.FromRelay]:
+        if not isinstance(message, wire.Delivery):
+            return [message]
+        items = [(sender, time, change(sealed)) for sender, time, sealed in message.items]
+        return [wire.Delivery(message.room, message.first_seq, items)]
+
+    return twist
+
+
+class MessageTests(HostileCase):
+    """Messages on their way."""
+
+    def test_any_bit(self) -> None:
+        """A message with one bit changed, wherever, is not shown; what is told says whose it was said to be."""
+        self.says(self.alice, "first")
+        places = (0, 4, 40, 56, 60, 100, 150, 200, -100, -40, -1)
+        for place in places:
+
+            def change(sealed: bytes, place: int = place) -> bytes:
+                changed = bytearray(sealed)
+                changed[place] ^= 1
+                return bytes(changed)
+
+            self.bob.forget()
+            self.deceive(self.bob, deliveries(change))
+            self.says(self.alice, "secret")
+            self.assertEqual(self.bob.heard(), [], place)
+            told = [event for event in self.bob.events if isinstance(event, Unreadable)]
+            self.assertTrue(all(event.sender == "alice" for event in told), place)
+            # A changed epoch or session number is one that nobody knows: it waits, within bounds.
+            self.assertEqual(len(told), 0 if place in (4, 40) else 1, place)
+            self.honest(self.bob)
+
+    def test_in_another_name(self) -> None:
+        """A message that the relay shows as somebody else's is not shown."""
+        (carol,) = self.town_.enter("carol")
+        self.says(carol, "I am carol")
+        self.bob.forget()
+
+        def twist(message: wire.FromRelay) -> list[wire.FromRelay]:
+            if isinstance(message, wire.Delivery):
+                items = [("carol", time, sealed) for _, time, sealed in message.items]
+                return [wire.Delivery(message.room, message.first_seq, items)]
+            return [message]
+
+        self.deceive(self.bob, twist)
+        self.says(self.alice, "secret")
+        self.assertEqual(self.bob.heard(), [])
+        self.honest(self.bob)
+
+    def test_replayed(self) -> None:
+        """A message that comes twice, under another number too, is shown once."""
+        kept: list[wire.Delivery] = []
+
+        def twist(message: wire.FromRelay) -> list[wire.FromRelay]:
+            if isinstance(message, wire.Delivery):
+                kept.append(message)
+            return [message]
+
+        self.deceive(self.bob, twist)
+        self.says(self.alice, "once")
+        for seq in (kept[0].first_seq, kept[0].first_seq + 1):
+            self.bob.hear(wire.Delivery(LOBBY, seq, kept[0].items))
+        self.assertEqual(self.bob.heard(), [("alice", "once")])
+        (refused,) = self.bob.told(Unreadable)
+        self.assertIn("came before", refused.reason)
+
+    def test_in_another_room(self) -> None:
+        """A message of one room is not shown in another one."""
+        for each in (self.alice, self.bob):
+            each.conversation.enter("#other")
+            self.town_.settle()
+        self.says(self.alice, "other", room="#other")
+        self.bob.forget()
+
+        def twist(message: wire.FromRelay) -> list[wire.FromRelay]:
+            return [wire.Delivery("#other", 7, message.items)] if isinstance(message, wire.Delivery) else [message]
+
+        self.deceive(self.bob, twist)
+        self.says(self.alice, "for the lobby")
+        self.assertEqual((self.bob.heard(), self.bob.heard("#other")), ([], []))
+
+    def test_plaintext(self) -> None:
+        """What is not sealed is never shown."""
+        self.deceive(self.bob, deliveries(lambda _: b"hello bob, this is alice"))
+        self.says(self.alice, "secret")
+        self.assertEqual(self.bob.heard(), [])
+        self.honest()
+
+    def test_wrong_session_key(self) -> None:
+        """With a wrong session key nothing opens; with the right one what comes then does."""
+
+        def twist(message: wire.FromRelay) -> list[wire.FromRelay]:
+            if isinstance(message, wire.SessionKey):
+                return [wire.SessionKey(message.room, message.epoch, bytes(32))]
+            return [message]
+
+        self.deceive(self.bob, twist)
+        self.town_.enter("carol")
+        self.says(self.alice, "secret")
+        self.assertEqual(self.bob.heard(), [])
+        self.assertEqual(len(self.bob.told(Unreadable)), 1)
+        self.bob.lose()
+        self.deceive(self.bob, lambda message: [message])
+        self.bob.connect()
+        self.town_.settle()
+        self.honest()
+
+    def test_same_id(self) -> None:
+        """Nobody can keep another's message from being shown by saying something under the same id before."""
+        (carol,) = self.town_.enter("carol")
+        self.alice._ids = carol._ids = 7_000
+        self.patch(carol, "name", "alice")
+        self.says(carol, "spoken under alice's id")
+        self.says(self.alice, "what alice says")
+        texts = [text for _, text in self.bob.heard()]
+        self.assertEqual(texts, ["spoken under alice's id", "what alice says"])
+
+
+class KeyTests(HostileCase):
+    """Keys on their way."""
+
+    def test_withheld_sealed_key(self) -> None:
+        """A message whose key does not come waits and is asked for; when it comes the message is filled in."""
+        kept: list[wire.FromRelay] = []
+
+        def twist(message: wire.FromRelay) -> list[wire.FromRelay]:
+            if isinstance(message, wire.SealedKey):
+                kept.append(message)
+                return []
+            return [message]
+
+        self.deceive(self.bob, twist)
+        self.says(self.alice, "one", "two")
+        self.assertEqual(self.bob.heard(), [])
+        self.assertEqual(len(self.bob.said(wire.Ask)), 1)
+        self.deceive(self.bob, lambda message: [message])
+        self.bob.hear(kept[0])
+        self.assertEqual(self.bob.heard(), [("alice", "one"), ("alice", "two")])
+        self.assertTrue(all(event.late for event in self.bob.told(Message)))
+
+    def test_asked_again(self) -> None:
+        """What still waits when the link is lost is asked for again on the next one."""
+
+        def twist(message: wire.FromRelay) -> list[wire.FromRelay]:
+            return [] if isinstance(message, wire.SealedKey) else [message]
+
+        self.deceive(self.bob, twist)
+        self.says(self.alice, "one")
+        self.bob.lose()
+        self.bob.sent.clear()
+        self.bob.connect()
+        self.town_.settle()
+        self.assertEqual(len(self.bob.said(wire.Ask)), 1)
+
+    def test_any_bit_of_a_sealed_key(self) -> None:
+        """A sealed key with one bit changed is of no use, and the honest one is."""
+
+        def twist(message: wire.FromRelay) -> list[wire.FromRelay]:
+            if isinstance(message, wire.SealedKey):
+                items = [(name, blob[:-1] + bytes([blob[-1] ^ 1])) for name, blob in message.items]
+                return [wire.SealedKey(message.room, items), message]
+            return [message]
+
+        self.deceive(self.bob, twist)
+        self.says(self.alice, "secret")
+        self.assertEqual(self.bob.heard(), [("alice", "secret")])
+
+    def test_foreign_prekey(self) -> None:
+        """A prekey that is not the device's own is not sealed to: its owner gets no key, and the others do."""
+        (carol,) = self.town_.enter("carol")
+        mallory = person("mallory")
+
+        def twist(message: wire.FromRelay) -> list[wire.FromRelay]:
+            if isinstance(message, wire.Prekeys):
+                bob = self.bob.keys.device.public
+                items = [(device, prekey(mallory) if device == bob else own) for device, own in message.items]
+                return [wire.Prekeys(items)]
+            return [message]
+
+        self.deceive(self.alice, twist)
+        self.says(self.alice, "secret")
+        handed = [device for hand in self.alice.said(wire.Hand) for device, _ in hand.items]
+        self.assertEqual(handed, [carol.keys.device.public])
+        self.assertEqual((carol.heard(), self.bob.heard()), ([("alice", "secret")], []))
+
+
+class RosterTests(HostileCase):
+    """Logs of rooms, and what the relay says of them besides."""
+
+    def test_ghosts(self) -> None:
+        """Names that the relay puts into a room without an entry are in no list and in no event."""
+        for twisted in (wire.Present(LOBBY, ["alice", "bob", "ghost"]), wire.Presence(LOBBY, "ghost", True)):
+            self.bob.hear(twisted)
+        self.assertNotIn("ghost", self.bob.conversation.present(LOBBY))
+        self.assertNotIn("ghost", self.bob.conversation.members(LOBBY))
+        self.assertEqual([event for event in self.bob.events if "ghost" in str(event)], [])
+        self.bob.lose()
+        self.deceive(
+            self.bob,
+            lambda message: (
+                [wire.Present(message.room, [*message.names, "ghost"])]
+                if isinstance(message, wire.Present)
+                else [message]
+            ),
+        )
+        self.bob.connect()
+        self.town_.settle()
+        self.assertEqual(self.bob.told(Entered)[-1].members, ["alice", "bob"])
+
+    def test_forged_entry(self) -> None:
+        """An entry that no member signed is a fault: it stays, and nothing is said in the room any more."""
+        other = found(person("mallory"), LOBBY, Policy(is_open=True), NOW_MS)
+        self.bob.hear(wire.Roster(LOBBY, 2, [other], 3, 0))
+        (fault,) = self.bob.told(Fault)
+        self.assertEqual(fault.room, LOBBY)
+        self.says(self.bob, "secret")
+        self.assertEqual(len(self.bob.told(NotSent)), 1)
+        self.assertEqual(self.bob.said(wire.Post), [])
+
+    def test_forked(self) -> None:
+        """Two logs with one beginning are a fault, also where the other one is shown on a new link."""
+        log = self.town_.factory.rooms.memberships.rooms[LOBBY].log
+        prefix = log.packed[:1]
+        other = Roster(prefix[0], LOBBY)
+        other.append(other.join(person("mallory"), NOW_MS))
+        self.bob.lose()
+
+        def twist(message: wire.FromRelay) -> list[wire.FromRelay]:
+            if isinstance(message, wire.Roster):
+                return [wire.Roster(LOBBY, message.first, other.packed[message.first :], len(other), 0)]
+            return [message]
+
+        self.deceive(self.bob, twist)
+        self.bob.connect()
+        self.town_.settle()
+        self.assertEqual(len(self.bob.told(Fault)), 1)
+
+    def test_cut_off(self) -> None:
+        """A log that ends earlier than it did is a fault: a removal may be what is missing."""
+        self.town_.enter("carol")
+        self.bob.lose()
+
+        def twist(message: wire.FromRelay) -> list[wire.FromRelay]:
+            if isinstance(message, wire.Roster):
+                log = self.town_.factory.rooms.memberships.rooms[LOBBY].log.packed[:2]
+                return [wire.Roster(LOBBY, min(message.first, 2), log[min(message.first, 2) :], 2, 0)]
+            return [message]
+
+        self.deceive(self.bob, twist)
+        self.bob.connect()
+        self.town_.settle()
+        self.assertEqual(len(self.bob.told(Fault)), 1)
+        self.assertEqual(self.bob.told(Info), [])
+
+    def test_cut_off_after_a_restart(self) -> None:
+        """The same after a start with the key store."""
+        self.town_.enter("carol")
+        self.bob.conversation.pack()
+        self.bob.lose()
+        self.bob.begin()
+
+        def twist(message: wire.FromRelay) -> list[wire.FromRelay]:
+            if isinstance(message, wire.Roster):
+                log = self.town_.factory.rooms.memberships.rooms[LOBBY].log.packed[:2]
+                return [wire.Roster(LOBBY, 0, log, 2, 0)]
+            return [message]
+
+        self.deceive(self.bob, twist)
+        self.bob.connect()
+        self.town_.settle()
+        self.assertEqual(len(self.bob.told(Fault)), 1)
+
+    def test_relay_began_anew(self) -> None:
+        """Where a relay lost its memory, a log of another beginning is no fault in an open room, however long."""
+        for each in (self.alice, self.bob):
+            each.lose()
+        self.town_.start_relay()
+        carol, dave = self.town_.enter("carol", "dave")
+        self.alice.connect()
+        self.town_.settle()
+        self.assertEqual(self.alice.told(Fault), [])
+        self.assertIn(LOBBY, self.alice.conversation.rooms)
+        self.says(self.alice, "here again")
+        self.assertEqual((carol.heard(), dave.heard()), ([("alice", "here again")],) * 2)
+
+    def test_endless_questions(self) -> None:
+        """A relay that never shows how a log begins is told as a fault, not asked for ever."""
+        self.bob.lose()
+
+        def twist(message: wire.FromRelay) -> list[wire.FromRelay]:
+            return [wire.Roster(LOBBY, 1, [], 1, 0)] if isinstance(message, wire.Roster) else [message]
+
+        self.deceive(self.bob, twist)
+        self.bob.connect()
+        self.town_.settle()
+        self.assertEqual(len(self.bob.told(Fault)), 1)
+        self.assertLess(len(self.bob.said(wire.Enter)), 4)
+
+
+class FaultTests(HostileCase):
+    """A room whose log does not hold."""
+
+    def test_stays_until_left(self) -> None:
+        """A fault stays over links, until the room is left; entered again, an honest log is taken."""
+        other = found(person("mallory"), LOBBY, Policy(is_open=True), NOW_MS)
+        self.bob.hear(wire.Roster(LOBBY, 2, [other], 3, 0))
+        self.bob.lose()
+        self.bob.connect()
+        self.town_.settle()
+        self.says(self.bob, "secret")
+        self.assertEqual(self.bob.said(wire.Post), [])
+        self.bob.conversation.leave(LOBBY)
+        self.assertEqual(len(self.bob.told(Left)), 1)
+        self.bob.conversation.enter(LOBBY)
+        self.town_.settle()
+        self.says(self.bob, "hello")
+        self.assertEqual(self.alice.heard(), [("bob", "hello")])
+
+
+class FloodTests(HostileCase):
+    """More of something than there should be."""
+
+    def test_frames_that_nobody_can_open(self) -> None:
+        """Thousands of frames of unknown sessions, under any numbers, wait within bounds; the honest is heard."""
+        self.says(self.alice, "first")
+        sealed = self.alice.said(wire.Post)[0].items[0][1]
+        self.bob.forget()
+        for seq in range(2, 2_002):
+            forged = sealed[:36] + seq.to_bytes(16, "big") + sealed[52:]
+            self.bob.hear(wire.Delivery(LOBBY, seq << 40, [("alice", NOW_MS, forged)]))
+        self.assertEqual(self.bob.told(Message), [])
+        self.assertEqual(len(self.bob.said(wire.Ask)), HELD_EACH)
+        self.honest()
+
+
+class ChangedKeyTests(HostileCase):
+    """Somebody shows another key."""
+
+    def test_accepted_is_what_was_shown(self) -> None:
+        """What /trust accepts is the key that was on the screen, not one that came since."""
+        self.bob.lose()
+        pins = self.alice.secrets.pins
+        pins.meet("bob", person("bob", 1).identity.public)
+        self.alice.lose()
+        self.alice.connect()
+        self.town_.settle()
+        (changed,) = {event.key for event in self.alice.told(KeyChanged)}
+        self.alice.forget()
+        pins.meet("bob", person("bob", 2).identity.public)
+        self.alice.conversation.trust("bob")
+        pin = pins.pin("bob")
+        assert pin is not None
+        self.assertEqual(pin.identity, person("bob", 0).identity.public)
+        (again,) = self.alice.told(KeyChanged)
+        self.assertNotEqual(again.key, changed)
+        self.alice.conversation.trust("bob")
+        pin = pins.pin("bob")
+        assert pin is not None
+        self.assertEqual(pin.identity, person("bob", 2).identity.public)
