@@ -157,8 +157,8 @@ class Receiving:
     chain_key: bytes
     highest: int = -1
     """One less than the next index that is expected."""
-    place: int = 0
-    """Where the epoch of the highest stands."""
+    place: int | None = None
+    """Where the epoch of the highest stands, once one has come."""
     kept: dict[int, tuple[bytes, int]] = field(default_factory=dict)
     seen: dict[int, bytes] = field(default_factory=dict)
     prevs: dict[int, bytes] = field(default_factory=dict)
@@ -171,13 +171,15 @@ class Receiving:
         """Another key of this session came."""
         if other.descriptor == self.descriptor and other.index > self.index + 2_000:
             self.index, self.chain_key, self.highest = other.index, other.chain_key, other.index - 1
+            self.place = None
 
     def open(
         self, frame: Frame, session_key: bytes, log: Log, now_ms: int
     ) -> tuple[bytes, str, tuple[int, int] | None]:
         """Message id, text, and what is missing before it: the steps of Receiving from the sixth on."""
         index, place = frame.index, log.place(frame.epoch)
-        timely = place >= self.place if index > self.highest else place <= self.place
+        known = place if self.place is None else self.place
+        timely = place >= known if index > self.highest else place <= known
         if not timely or not log.only_grew(self.epoch, frame.epoch):
             raise RefusedError("stale epoch")
         if index <= self.highest - 1_024 or self.seen.get(index) == frame.digest:

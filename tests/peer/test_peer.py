@@ -201,6 +201,7 @@ class RoomTests(harness.PeerCase):
         self.say(self.plain, self.room, "closed to you")
         self.until(self.other, lambda: self.other.rooms[self.room].questions)
         self.other.send("Renew", self.other.person.keys.newest_record(now_ms()))
+        self.other.ping()
         self.plain.wait_for("Asked")
         self.plain.wait_for("Prekeys")
         self.assert_problem(self.other, "key gone")
