@@ -121,9 +121,9 @@ class RoomTests(harness.PeerCase):
         captured: list[tuple[int, bytes]] = []
         hear = self.other.on_delivery
 
-        def tap(room: str, first_seq: int, items: list[tuple[str, int, bytes]]) -> None:
+        def tap(name: str, first_seq: int, items: list[tuple[str, int, bytes]]) -> None:
             captured.extend((first_seq + at, item[2]) for at, item in enumerate(items))
-            hear(room, first_seq, items)
+            hear(name, first_seq, items)
 
         self.other.on_delivery = tap  # type: ignore[method-assign]
         self.plain.remove(self.room, third.name)
@@ -467,7 +467,7 @@ class PostTests(harness.PeerCase):
         self.other.send("Renew", renewed)
         self.other.ping()
         self.plain.send("Want", [keys.device] * 64)
-        items = []
+        items: list[object] = []
         while len(items) < 64:
             items += self.plain.wait_for("Prekeys")[1]
         self.assertEqual([[keys.device, renewed]] * 64, items)

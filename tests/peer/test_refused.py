@@ -178,7 +178,7 @@ class RefusedTests(harness.PeerCase):
         self.assertEqual(["Refused", "bad-certificate"], plain.wait_for_end()[-1][:2])
 
     def test_names(self) -> None:
-        """A certificate with a bad name is refused, and so is a second name of one identity, or somebody's device."""
+        """A bad name is refused, and so is a second name of one identity, or the device of another."""
         for name in ("A", "-a", "a b", "a+b", "ä", "a\0"):
             self.assertEqual("bad-certificate", self.refused(Keys(name)), name)
         seeds = os.urandom(32), os.urandom(32)
