@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from hashlib import sha256
 from itertools import count
@@ -92,6 +92,16 @@ class Program:
         """Ask it to stop."""
         self._process.send_signal(signal.SIGTERM)
 
+    def memory(self) -> Iterator[bytes]:
+        """All that is in its memory, a mapping at a time. PermissionError where the system keeps that to itself."""
+        pid = self._process.pid
+        with open(f"/proc/{pid}/maps", encoding="utf-8") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory:
+            for line in maps:
+                first, last = (int(each, 16) for each in line.split()[0].split("-"))
+                if line.split()[1].startswith("rw"):
+                    memory.seek(first)
+                    yield memory.read(last - first)
+
     def end(self) -> None:
         """End it, if it has not ended, and let go of its pipes."""
         if self._process.stdin is None or self._process.stdin.closed:
@@ -114,9 +124,9 @@ class Relay(Program):
 
     def __init__(self, *options: str, listen: Sequence[str] = ("tcp:0:interface=127.0.0.1",)) -> None:
         twistd = str(Path(sys.executable).with_name("twistd"))
-        data = tempfile.mkdtemp(dir=_scratch())
+        self.data = Path(tempfile.mkdtemp(dir=_scratch()))
         places = [word for place in listen for word in ("--listen", place)]
-        super().__init__(twistd, "-n", "--pidfile=", "securechat", "--data", data, *places, *options)
+        super().__init__(twistd, "-n", "--pidfile=", "securechat", "--data", str(self.data), *places, *options)
         self.addresses: list[str] = []
         while len(self.addresses) < len(listen):
             found = re.search(rb"relay listens at (securechat\S+)", self.line())
