@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from os import urandom
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,17 +24,23 @@ from securechat.client.events import Entered, Event, Joined, Keyed, Left, Link, 
 from securechat.client.home import Pins
 from securechat.client.link import Link as ClientLink
 from securechat.client.login import Login
-from securechat.client.membership import key_id
-from securechat.crypto.aead import seal
+from securechat.client.people import key_id
+from securechat.crypto import aead
 from securechat.crypto.engine import Engine
 from securechat.crypto.engines import EngineUnavailable, choose
 from securechat.crypto.worker import CryptoWorker
+from securechat.e2e.chain import message_key, read_frame
+from securechat.e2e.identity import Person as Keys
 from securechat.e2e.identity import new_person
 from securechat.e2e.keystore import Secrets
 from securechat.e2e.prekeys import PrekeyRing
 from securechat.relay.log import MemoryLog, Outcome, Run
 from securechat.relay.tap import Options, build_relay
+from securechat.signed.entries import Op, Role, entry_is_signed, read_entry, sign_entry
+from securechat.signed.roster import Roster as SignedLog
+from securechat.signed.roster import RosterError
 from securechat.wire.address import Address
+from securechat.wire.messages import FromClient, FromRelay, Hand, Post, Roster, SessionKey
 from securechat.wire.names import LOBBY
 
 ROOM = LOBBY
@@ -76,9 +83,23 @@ class Person:
         self.key = key_id(person.identity.public)
         secrets = Secrets(person, PrekeyRing(person.device))
         login = Login(secrets, _now_ms, lambda: None)
+        self.said: list[FromClient] = []
+        """What went to the relay."""
+        self.heard: list[FromRelay] = []
+        """What came from it."""
         self.link = ClientLink(endpoint, address, login, reactor, Pins(home / name), self._gave_up)
-        self.conversation = Conversation(secrets, worker, self.link.send, self._tell, _now_ms)
-        self.link.start(self.conversation)
+        self.conversation = Conversation(secrets, worker, self._send, self._tell, _now_ms)
+        self.link_up, self.link_down = self.conversation.link_up, self.conversation.link_down
+        self.link.start(self)
+
+    def received(self, message: FromRelay) -> None:
+        """A message of the relay passes."""
+        self.heard.append(message)
+        self.conversation.received(message)
+
+    def _send(self, message: FromClient) -> None:
+        self.said.append(message)
+        self.link.send(message)
 
     async def next(self, kind: type[E]) -> E:
         """The next event of a kind; others before it are passed over."""
@@ -182,13 +203,16 @@ async def _talk(reactor: Any, worker: CryptoWorker, directory: Path, address: Ad
     people = [alice]
     try:
         _check((await alice.next(Link)).up, "alice is connected")
+        other = Person("alice", reactor, worker, address, directory / "elsewhere")
+        people.append(other)
+        _check("belongs to somebody else" in str(await other.refusal()), "the name is alice's for good")
         bob = Person("bob", reactor, worker, address, directory)
         people.append(bob)
         _check((await bob.next(Link)).up, "bob is connected")
         _say("2. Two clients make keys, connect over TLS 1.3, and log in by a signature for this link only.")
         _tell("alice's key", alice.key)
         _tell("bob's key", bob.key)
-        _tell("", "from now on these names belong to these keys")
+        _tell("", "these names belong to these keys now: a second alice, with other keys, was refused")
 
         alice.conversation.enter(ROOM)
         first = await alice.next(Keyed)
@@ -201,14 +225,12 @@ async def _talk(reactor: Any, worker: CryptoWorker, directory: Path, address: Ad
         _check(keys[0].fingerprint == keys[1].fingerprint, "both have the same session key")
         _check(first.fingerprint != keys[0].fingerprint, "the key is new since bob came")
         _say(f"3. Alice founds {ROOM} and bob joins it: entries of a log that they sign, and the relay only keeps.")
-        _tell("alice alone", f"session key of {first.bytes} bytes, fingerprint {first.fingerprint}")
-        _tell("alice and bob", f"session key of {keys[0].bytes} bytes, fingerprint {keys[0].fingerprint}")
-        _tell("", "the relay draws it anew whenever the members change; it is one lock of two")
-        _tell("", "the other is the sender's own key, which goes to each member sealed and past the relay")
+        _show_log([entry for each in alice.heard if isinstance(each, Roster) for entry in each.entries])
+        _tell("first lock", f"alice alone: session key of {first.bytes} bytes, fingerprint {first.fingerprint}")
+        _tell("", f"both: session key of {keys[0].bytes} bytes, fingerprint {keys[0].fingerprint}")
+        _tell("", "the relay draws it anew whenever the members change, so it knows this one lock of two")
 
-        _say(
-            "4. They talk. Each message has its own key, made from both locks; the relay, with one, opens nothing."
-        )
+        _say("4. They talk. Each hands out a key of their own before, sealed past the relay: the second lock.")
         await _exchange(alice, bob, "Hello Bob, this is for the two of us.", log)
         await _exchange(bob, alice, "Hello Alice. Every message has an IV of its own.", log)
 
@@ -238,9 +260,69 @@ async def _exchange(sender: Person, reader: Person, text: str, log: WatchedLog) 
     _check(message.text == text and message.sender == sender.name, f"{reader.name} reads what {sender.name} said")
     _check(message.seq == seq, "both know the message by the same number")
     _check(text.encode() not in sealed, "the relay saw no text")
+    kinds = [type(each) for each in sender.said]
+    _check(kinds.index(Hand) < kinds.index(Post), "the sender's key was handed before the message")
+    (blob,) = [blob for each in sender.said if isinstance(each, Hand) for _, blob in each.items]
+    _check(opens_nothing(sealed, sender.heard), "with all that it has the relay cannot open the message")
+    _tell("relay passed", f"a sealed key, {blob[-12:].hex()} at its end ({len(blob)} bytes)")
     _tell(f"{sender.name} says", text)
     _tell("relay saw", f"{sealed[:20].hex()}…{sealed[-12:].hex()} ({len(sealed)} bytes)")
+    _tell("relay tries", "every session key that it drew for the room, and nothing opens")
     _tell(f"{reader.name} reads", message.text)
+
+
+def _show_log(entries: Sequence[bytes]) -> None:
+    """Show the entries of a room's log, and that the relay cannot change or add one."""
+    log = SignedLog(entries[0], ROOM)
+    log.follow(entries[1:])
+    for packed in entries:
+        entry = read_entry(packed)
+        who = next(each.name for each in log.members.values() if each.device == entry.actor)
+        _check(entry_is_signed(entry), "each entry is signed by its author's device")
+        _tell(f"entry {entry.number}", f"{entry.op} by {who}, {len(packed)} bytes, {entry.digest.hex()[:16]}…")
+    relay = new_person("relay", _now_ms())
+    for what, forged in (
+        ("alters", entries[-1][:-1] + bytes([entries[-1][-1] ^ 1])),
+        ("adds", forged_entry(log, relay)),
+    ):
+        try:
+            SignedLog(entries[0], ROOM).follow([*entries[1 : None if what == "adds" else -1], forged])
+        except RosterError as refused:
+            _tell(f"relay {what}", f"an entry, and everybody refuses it: {refused.fault}")
+        else:
+            raise DemoError(f"the relay {what} an entry, and it was taken")
+
+
+def forged_entry(log: SignedLog, relay: Keys) -> bytes:
+    """An entry by which a relay would bring itself in, in the owner's name."""
+    owner = next(iter(log.members.values()))
+    unsigned = sign_entry(
+        relay.device,
+        len(log),
+        log.last,
+        Op.ADD,
+        relay.identity.public,
+        Role.MEMBER,
+        _now_ms(),
+        relay.certificate.packed,
+    )
+    return replace(unsigned, actor=owner.device).packed
+
+
+def opens_nothing(sealed: bytes, heard: Sequence[FromRelay]) -> bool:
+    """Whether no key that a relay can make of its session keys, as told to a member, opens a message."""
+    frame = read_frame(sealed)
+    for told in heard:
+        if isinstance(told, SessionKey):
+            for seed in (told.key, bytes(32)):
+                key = message_key(told.key, seed, frame.header.sid, frame.header.index)
+                for each in (key, told.key * 2):
+                    try:
+                        aead.open(each, frame.associated, frame.sealed)
+                    except aead.OpenError:
+                        continue
+                    return False
+    return True
 
 
 async def _measure(worker: CryptoWorker) -> None:
@@ -252,7 +334,7 @@ async def _measure(worker: CryptoWorker) -> None:
     began = time.perf_counter()
     while time.perf_counter() - began < MEASURE_S:
         for text in texts:
-            seal(key, b"", text)
+            aead.seal(key, b"", text)
         singly += BATCH
     single_rate = singly / (time.perf_counter() - began)
 

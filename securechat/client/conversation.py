@@ -34,7 +34,7 @@ from securechat.client.room import Pending, Room
 from securechat.client.saying import Saying, Sealer, other_of
 from securechat.e2e.body import BodyError, check_text
 from securechat.e2e.hpke import NoMlKemError
-from securechat.e2e.keystore import MAX_ROOMS, Secrets
+from securechat.e2e.keystore import Secrets
 from securechat.e2e.outcomes import KeyTaken
 from securechat.signed.certificates import Certificate
 from securechat.signed.roster import Member
@@ -237,17 +237,9 @@ class Conversation:
 
     def pack(self) -> None:
         """Put the sessions of others into the secrets, which are about to be stored; not while one is in use."""
-        if self.opening:
-            return
-        stored = self._secrets.rooms
-        for room in self._rooms.values():
-            if room.secure is not None and room.whole and room.fault is None:
-                room_id = room.secure.roster.room_id
-                stored.pop(room_id, None)
-                stored[room_id] = room.secure.packed
-        # Rooms that were left stay for a while, as their messages must not come a second time.
-        while len(stored) > MAX_ROOMS:
-            del stored[next(iter(stored))]
+        if not self.opening:
+            for room in self._rooms.values():
+                self._following.remember(room)
 
     # What the link tells.
 
@@ -401,6 +393,7 @@ class Conversation:
             self._tell(NotSent(room.name, why, pending.text, pending.label))
 
     def _left(self, room: Room) -> None:
+        self._following.let_go(room.name)
         self._forget(room, "you left the room before it was sent")
         self._tell(Left(room.name, self.name))
 
@@ -413,6 +406,8 @@ class Conversation:
         given_up = list(room.outbox.values())
         room.outbox.clear()
         self._rooms.pop(room.name, None)
+        self._following.remember(room)
+        self._keep()
         for pending in given_up:
             self._tell(NotSent(room.name, why, pending.text, pending.label))
 
@@ -469,9 +464,13 @@ class Conversation:
 
     def _not_carried_out(self, room: Room, code: Code) -> None:
         room.asking = False
-        if code is Code.NO_SUCH_ROOM and (room.stay or room.outbox):
-            if self._following.begin_anew(room):
+        if code is Code.NO_SUCH_ROOM:
+            if not self._following.begin_anew(room):
+                return
+            if room.stay or room.outbox:
                 self._found_room(room)
+            else:
+                self._refused(room, code)
         elif self._membership.declined(room, code):
             # The log has gone on, or will have when the answer is here.
             self._following.ask(room)

@@ -3,24 +3,28 @@
 A log only grows. We ask for it from our last entry on, so that the answer shows whether it is still the same; where
 it is not, or ends earlier, we ask how it begins. Another beginning is another room: a relay that has lost its
 memory is an accident, after which an open room, or one of two, is taken anew; into a closed room it would let
-whoever founded the other one, so that is a fault. The same beginning is a fault in any case: members are shown
-different logs, or somebody's removal is kept from us. A fault stays until the room is left.
+whoever founded the other one, so that is a fault, over a start of the program too. The same beginning is a fault in
+any case: members are shown different logs, or somebody's removal is kept from us. A fault stays until the room is
+left.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from securechat.client import events
 from securechat.client.events import Event
 from securechat.client.numbers import Numbers
 from securechat.client.people import People
 from securechat.client.room import Room
-from securechat.e2e.keystore import Secrets
-from securechat.e2e.room import SecureRoom
+from securechat.e2e.keystore import MAX_ROOMS, Secrets
+from securechat.e2e.room import SecureRoom, guarded_name, unguarded
 from securechat.signed.entries import Entry, Op
-from securechat.signed.errors import SignedError
+from securechat.signed.errors import NotAuthentic, SignedError
 from securechat.signed.roster import Roster
 from securechat.wire import messages as wire
 from securechat.wire.names import direct_pair
+
+_SWAPPED: Final = "the relay has lost it, or shows another room in its place"
 
 
 class Following:
@@ -42,6 +46,12 @@ class Following:
         self._tell = tell
         self._keep = keep
         self._keep_now = keep_now
+        self._guarded: dict[str, bytes] = {}
+        """The closed rooms in which we are: which one belongs under which name."""
+        for room_id, packed in secrets.rooms.items():
+            name = _guarded_name(packed)
+            if name is not None:
+                self._guarded[name] = room_id
 
     def ask(self, room: Room) -> None:
         """Ask the relay for a room, and for its log from our last entry on."""
@@ -76,6 +86,31 @@ class Following:
             self._keep()
         return new
 
+    def remember(self, room: Room) -> None:
+        """Put what is to be stored of a room into the secrets: as long as we are in it, and when we leave it.
+
+        Rooms that were left stay until a thousand others have come: their messages must not come a second time to
+        who enters them again.
+        """
+        if room.secure is None or not room.whole or room.fault is not None:
+            return
+        stored = self._secrets.rooms
+        room_id = room.secure.roster.room_id
+        stored.pop(room_id, None)
+        stored[room_id] = packed = room.secure.packed
+        if guarded_name(packed) is not None:
+            self._guarded[room.name] = room_id
+        elif self._guarded.get(room.name) == room_id:
+            del self._guarded[room.name]
+        while len(stored) > MAX_ROOMS:
+            del stored[next(iter(stored))]
+
+    def let_go(self, name: str) -> None:
+        """Its user leaves a room: whatever is shown under its name from now on may be another one."""
+        room_id = self._guarded.pop(name, None)
+        if room_id is not None and room_id in self._secrets.rooms:
+            self._secrets.rooms[room_id] = unguarded(self._secrets.rooms[room_id])
+
     def fault(self, room: Room, reason: str) -> None:
         """What the relay shows of a room does not hold: nothing is said or taken there any more."""
         room.fault = reason
@@ -83,11 +118,14 @@ class Following:
 
     def begin_anew(self, room: Room) -> bool:
         """The relay does not know a room any more, or has another one of its name; gives whether that may be."""
-        if room.secure is None:
-            return True
-        if not room.secure.roster.policy.is_open and direct_pair(room.name) is None:
-            self.fault(room, "the relay has lost it, or shows another room in its place")
+        secure = room.secure
+        closed = secure is not None and not secure.roster.policy.is_open and direct_pair(room.name) is None
+        if closed or (secure is None and room.name in self._guarded):
+            self.fault(room, _SWAPPED)
             return False
+        if secure is None:
+            return True
+        self.remember(room)
         room.secure, room.entered, room.restored, room.from_start = None, False, False, False
         room.keys.clear()
         room.wanted.clear()
@@ -120,6 +158,9 @@ class Following:
             if first or not entries:
                 return []
             log = Roster(entries.pop(0), room.name)
+            if self._guarded.get(room.name, log.room_id) != log.room_id:
+                self.fault(room, _SWAPPED)
+                return []
             room.secure = SecureRoom(self._secrets.person, self._secrets.ring, log, self._secrets.pins)
             for epoch, key in room.keys:
                 room.secure.take_session_key(epoch, key)
@@ -142,6 +183,14 @@ class Following:
             if name is not None and entry.subject != ours:
                 room.present.discard(name)
                 self._tell(events.Left(room.name, name))
+
+
+def _guarded_name(packed: bytes) -> str | None:
+    try:
+        return guarded_name(packed)
+    except NotAuthentic:
+        # The store was whole, so another version wrote this; the room says so when its turn comes.
+        return None
 
 
 def _differs(log: Roster, roster: wire.Roster) -> bool:

@@ -48,6 +48,8 @@ class Room:
     """The day of its last line."""
     log: Log = field(default_factory=Log)
     unread: int = 0
+    is_faulty: bool = False
+    """Whether what the relay shows of it does not hold."""
     held: dict[int, Line] = field(default_factory=dict)
     """The lines of messages that cannot be opened yet, by number: where they are filled in."""
 
@@ -110,7 +112,9 @@ class Rooms:
             case events.Fault():
                 why = f"!! the log of {safe_name(event.room)} does not hold: {_reason(event.reason)}. "
                 spans: list[Span] = [("error", f"{why}Nothing more is said or taken here.")]
-                self._add(self.room(event.room), spans, self._now())
+                room = self.room(event.room)
+                room.is_faulty = True
+                self._add(room, spans, self._now())
             case events.Info():
                 self.remark("\n".join(safe_line(line, _REASON_CHARACTERS) for line in event.lines))
             case events.Sent():
@@ -159,10 +163,10 @@ class Rooms:
     def _key_changed(self, event: events.KeyChanged) -> None:
         name = safe_name(event.name)
         text = (
-            f"!! the key of {name} is ANOTHER than before. Nothing is sealed to {name} until you decide: "
-            f"/verify {name} shows the number to compare, /trust {name} accepts the new key."
+            f"!! the key of {name} is ANOTHER than before: {safe_line(event.key, 64)}. Nothing is sealed to {name} "
+            f"until you decide: /verify {name} shows the number to compare, /trust {name} accepts the new key."
         )
-        self._add(self.room(event.room), [("error", text)], self._now())
+        self._add(self.room(event.room) if event.room else self.shown, [("error", text)], self._now())
 
     def _heard(self, room: Room, seq: int, time: datetime, spans: list[Span]) -> None:
         """A message was opened, or never will be: at its place where it has one, else at the end."""
@@ -211,6 +215,7 @@ class Rooms:
         if event.name != self._conversation.name:
             self.remark(f"{safe_name(event.name)} has left", room)
             return
+        room.is_faulty = False
         self.remark("you have left", room)
         still_in = [name for name in self._conversation.rooms if name != room.name]
         if room is self.shown and still_in:
@@ -286,7 +291,7 @@ class Rooms:
         """What matters most comes first, as a narrow screen cuts off the end."""
         room = self.shown
         here = len(self._conversation.present(room.name))
-        parts = [f"{room.title}, {here} here" if room.other is None and here else room.title]
+        parts = [f"{room.title}, {here} here" if room.other is None and here else f"{room.title}{self._mark(room)}"]
         link = self._link
         if link is None:
             parts.append("connecting")
@@ -295,6 +300,9 @@ class Rooms:
         changed = self._conversation.changed
         if changed:
             parts.append(f"KEY CHANGED: {', '.join(map(safe_name, changed))}")
+        faulty = [each.title for each in self._rooms.values() if each.is_faulty]
+        if faulty:
+            parts.append(f"LOG DOES NOT HOLD: {', '.join(faulty)}")
         if room.log.new:
             parts.append(f"↓ {room.log.new} new, Ctrl-L")
         if self._conversation.unacknowledged:
@@ -305,6 +313,11 @@ class Rooms:
         if link is not None and link.up:
             parts.append(safe_line(link.relay, _REASON_CHARACTERS))
         return [("status" if link is not None and link.up else "warning", f" {' | '.join(parts)} ")]
+
+    def _mark(self, room: Room) -> str:
+        """What is known of the other one's key in a direct room."""
+        mark = "" if room.other is None else _MARKS.get(self._conversation.mark(room.name, room.other), "")
+        return f" {mark}" if mark else ""
 
     def company(self, room: str) -> str:
         """Who is in a room, in one line."""

@@ -17,7 +17,7 @@ from securechat.e2e.prekeys import PrekeyRing
 from securechat.e2e.safety import ChangedKeyError, Pins
 from securechat.e2e.sealing import Blob, open_key, read_blob, seal_key
 from securechat.e2e.sender import SealJob, SendingSession
-from securechat.signed.encoding import HASH, U32, lp, split
+from securechat.signed.encoding import HASH, U32, Bounds, lp, split
 from securechat.signed.entries import Entry
 from securechat.signed.errors import NotAuthentic
 from securechat.signed.prekeys import PrekeyRecord
@@ -26,6 +26,8 @@ from securechat.wire.names import direct_pair
 
 HELD_BLOBS: Final = 64
 """The most sealed keys that wait for entries of the log."""
+
+_PACKED: Final[tuple[Bounds, ...]] = ((0, 66), U32, HASH, (0, MAX_PACKED_BYTES))
 
 
 class NotReadyError(E2EError):
@@ -220,8 +222,13 @@ class SecureRoom:
 
     @property
     def packed(self) -> bytes:
-        """What the key store keeps: where the log ended, and the sessions of others; our own is never stored."""
-        return lp(*self.roster.head, self._inbox.packed)
+        """What the key store keeps: where the log ended, and the sessions of others; our own is never stored.
+
+        Of a closed room in which we are it has the name as well: see `guarded_name`.
+        """
+        closed = not self.roster.policy.is_open and direct_pair(self.roster.name) is None
+        guarded = closed and self._person.identity.public in self.roster.members
+        return lp(self.roster.name.encode() if guarded else b"", *self.roster.head, self._inbox.packed)
 
     def restore(self, data: bytes) -> None:
         """Undo `packed`, once the log has been followed again.
@@ -229,7 +236,7 @@ class SecureRoom:
         Raises `NotAuthentic` for what is no such thing, and `RosterError` where the relay now shows another log
         than before, or one that ends earlier: somebody's removal may be what is missing.
         """
-        count, digest, sessions = split(data, U32, HASH, (0, MAX_PACKED_BYTES))
+        _, count, digest, sessions = split(data, *_PACKED)
         self.roster.check_reaches(count, digest)
         self._inbox.restore(sessions)
 
@@ -268,6 +275,21 @@ class SecureRoom:
     def _meet(self) -> None:
         for each in self._others():
             self._pins.meet(each.name, each.identity)
+
+
+def guarded_name(data: bytes) -> str | None:
+    """The name of a closed room in which we were when `SecureRoom.packed` gave this; None for any other room.
+
+    What the relay shows under that name later must be that room: nobody but its members can end it, and whoever
+    founded another one would read what is meant for them. Raises `NotAuthentic`.
+    """
+    name = split(data, *_PACKED)[0]
+    return name.decode("ascii", "replace") if name else None
+
+
+def unguarded(data: bytes) -> bytes:
+    """The same without the name: whoever leaves a room has no claim to it any more. Raises `NotAuthentic`."""
+    return lp(b"", *split(data, *_PACKED)[1:])
 
 
 def is_member_now(roster: Roster, member: Member) -> bool:
