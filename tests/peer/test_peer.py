@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from tests.peer import harness, link, log
 from tests.peer.client import PlainClient, now_ms
 from tests.peer.link import WrongKeyError
-from tests.peer.sc1 import lp
+from tests.peer.sc1 import X25519, lp
 from tests.peer.wire import PeerError
 
 ID = bytes(16)
@@ -249,6 +249,88 @@ class RoomTests(harness.PeerCase):
         session = self.plain.rooms[self.room].sending
         assert session is not None
         self.assertEqual({self.other.person.keys.device}, session.handed)
+
+
+class MixedTests(harness.PeerCase):
+    """Clients of both makes in one room."""
+
+    def setUp(self) -> None:
+        """Two clients of ours and a plain one are in an open room, and have heard each other."""
+        self.address = harness.secure_relay().addresses[0]
+        self.room = self.new_room()
+        self.plain = self.login(self.address, self.room)
+        self.ours = [harness.Ours(self.address, "--json", "--room", self.room) for _ in range(2)]
+        for each in self.ours:
+            self.addCleanup(each.end)
+            each.expect("key", room=self.room)
+        self.names_of_ours = [each.name for each in self.ours]
+        self.shown: dict[str, list[str]] = {name: [] for name in self.names_of_ours}
+        self.meet(self.plain, self.room, *self.names_of_ours)
+        self.everybody_hears("hello")
+
+    def everybody_hears(self, text: str) -> None:
+        """Each says something, and all the others hear it."""
+        self.say(self.plain, self.room, f"{text} from {self.plain.name}")
+        for each in self.ours:
+            each.say(self.room, f"{text} from {each.name}")
+        heard = {self.plain.next_message().text for _ in self.ours}
+        self.assertEqual({f"{text} from {name}" for name in self.names_of_ours}, heard)
+        for each in self.ours:
+            for name in {self.plain.name, *self.names_of_ours} - {each.name}:
+                self.shown[each.name] += self.texts(each, f"{text} from {name}")
+
+    def texts(self, ours: harness.Ours, until: str) -> list[str]:
+        """What one of our clients shows up to a text, if it has not shown that before."""
+        if until in self.shown[ours.name]:
+            return []
+        events = ours.until("message", text=until)
+        return [event["text"] for event in events if event["type"] == "message"]
+
+    def test_later(self) -> None:
+        """Whoever joins later, of either make, reads nothing older."""
+        plain, ours = self.login(self.address, self.room), harness.Ours(self.address, "--json", "--room", self.room)
+        self.addCleanup(ours.end)
+        before = ours.until("key", room=self.room)
+        self.meet(self.plain, self.room, *self.names_of_ours, plain.name, ours.name)
+        self.say(self.plain, self.room, "for all of you")
+        self.assert_heard(plain, self.room, self.plain.name, "for all of you")
+        shown = before + ours.until("message", text="for all of you")
+        self.assertEqual(["for all of you"], [each["text"] for each in shown if each["type"] == "message"])
+
+    def test_put_out(self) -> None:
+        """Whoever is put out, of either make, reads nothing newer, and the others talk on."""
+        gone = self.ours.pop()
+        self.names_of_ours.pop()
+        self.plain.remove(self.room, gone.name)
+        self.everybody_hears("without them")
+        self.say(self.plain, self.plain.direct(gone.name), "that is all")
+        self.assertNotIn("without them", str(gone.until("message", text="that is all")))
+
+    def test_suites(self) -> None:
+        """A device without ML-KEM, whose prekeys are X25519's, hears our client and is heard."""
+        person = self.new_person()
+        person.keys.offer(now_ms(), X25519)
+        plain = self.login(self.address, self.room, person=person)
+        self.ours[0].say(self.room, "by X25519")
+        self.assert_heard(plain, self.room, self.ours[0].name, "by X25519")
+        self.say(plain, self.room, "by X-Wing")
+        self.ours[1].expect("message", sender=plain.name, text="by X-Wing")
+
+    def test_weaker(self) -> None:
+        """Once X-Wing was used for a device, our client seals nothing to it by X25519."""
+        third = self.login(self.address, self.room)
+        third.send("Renew", third.person.keys.offer(now_ms(), X25519))
+        third.ping()
+        self.plain.send("Renew", self.plain.person.keys.offer(now_ms(), X25519))
+        self.plain.ping()
+        # Were nobody put out, sessions would go on and no key be handed.
+        self.ours.pop().end()
+        self.plain.remove(self.room, self.names_of_ours.pop())
+        self.ours[0].say(self.room, "not by less")
+        self.assert_heard(third, self.room, self.ours[0].name, "not by less")
+        self.until(self.plain, lambda: self.plain.rooms[self.room].held)
+        self.plain.ping()
+        self.assertFalse(self.plain.heard)
 
 
 class LogTests(harness.PeerCase):
