@@ -312,6 +312,29 @@ class PlainClientTests(SynchronousTestCase):
         with self.assertRaises(RefusedError):
             open_blob(self.blob, self.log, self.bob)
 
+    def test_padding_inside(self) -> None:
+        """A plaintext that is not the shortest, or not filled up with zeros, is refused though its tag is right."""
+        good = sessions.content(self.log.room_id, NOW, bytes(16), 0, "hello")
+        for plaintext in (good[:-1] + b"\1", good.ljust(256, b"\0"), b"\xff" * 128):
+            self.assert_refused("not authentic", self.sending.seal(self.log.epoch, R, plaintext))
+
+    def test_inside_of_a_blob(self) -> None:
+        """A sealed key that opens, and inside is of another session, device, prekey or signer, is refused."""
+        prekey_id, suite, public = sc1.read_prekey(self.record, self.bob.device, NOW)
+        sending, other = self.sending, Sending(self.alice, self.log, NOW)
+        info = lp(b"securechat/1 seal", sending.descriptor, self.bob.device, prekey_id)
+        inside = (
+            (sending.inner(self.bob.device, prekey_id), self.bob),
+            (other.inner(self.bob.device, prekey_id), self.alice),
+            (sending.inner(self.carol.device, prekey_id), self.alice),
+            (sending.inner(self.bob.device, bytes(8)), self.alice),
+            (lp(sending.descriptor, b"\x80\0\0\0", R, self.bob.device, prekey_id), self.alice),
+        )
+        for inner, by in inside:
+            sealed = sc1.hpke_seal(suite, public, info, inner + sign(by.device_key, "key", inner))
+            with self.assertRaises(RefusedError):
+                open_blob(lp(sending.descriptor, prekey_id, sealed), self.log, self.bob)
+
     def test_strangers_key(self) -> None:
         """A key of a device that was no member in the epoch that it names is refused."""
         stranger = Sending(self.carol, self.log, NOW)
@@ -330,6 +353,11 @@ class PlainClientTests(SynchronousTestCase):
             Log("#other").take(self.log.entries[0])
         with self.assertRaises(LogError):
             Log(ROOM).take(self.log.entries[1])
+        for number, previous in ((3, self.log.last), (1, self.log.last), (2, self.log.room_id), (2, bytes(32))):
+            with self.assertRaises(LogError):
+                self.log.take(
+                    entry(self.bob.device_key, number, previous, "leave", self.bob.identity, "", NOW, b"")
+                )
         self.log.take(leave)
         self.assertEqual(["alice"], [each.name for each in self.log.members.values()])
 
@@ -348,7 +376,9 @@ class PlainClientTests(SynchronousTestCase):
             (self.alice, "add", self.bob.identity, "member", self.bob.certificate),
             (self.alice, "add", self.carol.identity, "admin", self.carol.certificate),
             (self.alice, "add", self.carol.identity, "member", self.bob.certificate),
+            (self.alice, "add", self.carol.identity, "member", Keys("dora").certificate),
             (self.alice, "remove", self.carol.identity, "", b""),
+            (self.alice, "role", self.carol.identity, "admin", b""),
             (self.alice, "policy", self.alice.identity, "", lp(b"ajar", bytes(4))),
         )
         for by, op, subject, role, detail in wrong:
