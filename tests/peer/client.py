@@ -1,167 +1,46 @@
-"""A second client, written from docs/PROTOCOL.md alone: blocking, plain, and without anything of ours.
+"""A second client, written from docs/PROTOCOL.md and docs/SC1-notes.md alone: plain, and without anything of ours.
 
-It is the measure of the document: where the two disagree, one of them is wrong. It reads only while somebody waits
-for something, believes nothing that the document does not allow, and keeps all that it heard in plain lists.
+It is the measure of the documents: where they and it disagree, one of them is wrong. It reads only while somebody
+waits for something, checks every signature by itself, and keeps all that it heard in plain lists.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import os
-import re
-import socket
-import ssl
-import struct
 import time
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import takewhile
 
-import msgspec
-from cryptography import x509
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from cryptography.hazmat.primitives.padding import PKCS7
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-Message = list[Any]
-"""A message as it is on the wire: its name, then its fields."""
-
-
-class PeerError(Exception):
-    """The relay says no: `args[0]` is the code."""
+from tests.peer import log as logs
+from tests.peer import sc1, sessions
+from tests.peer.link import SecureLink
+from tests.peer.log import Log, LogError, Member
+from tests.peer.sc1 import RefusedError, lp
+from tests.peer.sessions import Receiving, Sending
+from tests.peer.wire import BrokenError, Message, PeerError, Wire
 
 
-class BrokenError(PeerError):
-    """The relay has another key than its address says, or does not keep to the document."""
+def now_ms() -> int:
+    """The time as SC1 has it."""
+    return time.time_ns() // 1_000_000
 
 
-class EndedError(PeerError):
-    """The relay has closed the link in good order, with TLS by its `close_notify`."""
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A sealed message as it came."""
 
-
-class LostError(PeerError):
-    """The link was cut off, or nothing was heard for too long."""
-
-
-class UnreadableError(PeerError):
-    """A sealed message is not authentic, or its content is wrong."""
-
-
-def fits(value: Any, shape: Any) -> bool:
-    """Whether a value has the shape of a field; the comment at `FROM_RELAY` says which shapes there are."""
-    match shape:
-        case str():
-            return type(value) is str and value == shape
-        case re.Pattern():
-            return type(value) is str and shape.fullmatch(value) is not None
-        case range():
-            return type(value) is int and value in shape
-        case int():
-            return type(value) is bytes and len(value) == shape
-        case tuple():
-            return type(value) is list and len(value) == len(shape) and all(map(fits, value, shape))
-        case [item]:
-            return type(value) is list and len(value) <= 1_024 and all(fits(each, item) for each in value)
-    return type(value) is shape
-
-
-HANDLE: Final = "[a-z0-9][a-z0-9._-]{0,31}"
-NAME: Final = re.compile(HANDLE)
-ROOM: Final = re.compile(rf"#{HANDLE}|@{HANDLE}\+{HANDLE}")
-COUNT, SEQ = range(2**32), range(2**63)
-REASON: Final = re.compile(r"(?s).{0,200}")
-REFUSED: Final = re.compile(
-    "version|full|bad-name|name-too-long|name-taken|timed-out|empty-frame|oversized-frame|not-a-message"
-    "|unknown-message|bad-field|out-of-order|flood"
-)
-DECLINED: Final = re.compile("bad-room|room-full|too-many-rooms|not-permitted|not-a-member|stale-epoch|failed")
-GOODBYE: Final = re.compile("quit|shutdown|slow|silent|failed")
-
-# A string is itself, a pattern a string, a range an integer in it, a number bytes of that length, a tuple an array
-# with exactly these fields, a list an array of such items, a type itself.
-FROM_RELAY: Final = (
-    ("Greeting", COUNT, 32, re.compile(r"(?s).{0,1000}")),
-    ("Welcome", NAME, (COUNT, COUNT, COUNT)),
-    ("Refused", REFUSED, REASON),
-    ("Roster", ROOM, [NAME], SEQ),
-    ("SessionKey", ROOM, 32, 32),
-    ("Presence", ROOM, NAME, bool),
-    ("Ack", ROOM, [(16, SEQ)]),
-    ("Delivery", ROOM, SEQ, [(NAME, SEQ, bytes)]),
-    ("Declined", re.compile(r"(?s).{2,66}"), [16], DECLINED),
-    ("Ping",),
-    ("Pong",),
-    ("Goodbye", GOODBYE, REASON),
-)
-
-
-def keys_of(key: bytes, epoch: bytes) -> tuple[bytes, bytes]:
-    """The MAC key and the encryption key: HKDF-SHA-512 without salt; its 64 bytes are one block."""
-    extracted = hmac.digest(bytes(64), key, "sha512")
-    expanded = hmac.digest(extracted, b"securechat/0 message" + epoch + b"\x01", "sha512")
-    return expanded[:32], expanded[32:]
-
-
-def tag_of(mac_key: bytes, room: str, sender: str, untagged: bytes) -> bytes:
-    """The tag of a sealed message that has none yet."""
-    associated = untagged[:36] + room.encode() + b"\0" + sender.encode()
-    return hmac.digest(mac_key, associated + untagged[36:] + struct.pack(">Q", 8 * len(associated)), "sha512")[:32]
-
-
-def seal(content: bytes, key: bytes, epoch: bytes, room: str, sender: str, iv: bytes = b"") -> bytes:
-    """Content of any making, sealed by a sender for the members of a room."""
-    mac_key, encryption_key = keys_of(key, epoch)
-    iv = iv or os.urandom(16)
-    padder = PKCS7(128).padder()
-    encryptor = Cipher(algorithms.AES256(encryption_key), modes.CBC(iv)).encryptor()
-    ciphertext = encryptor.update(padder.update(content) + padder.finalize()) + encryptor.finalize()
-    untagged = b"SC0\x01" + epoch + iv + ciphertext
-    return untagged + tag_of(mac_key, room, sender, untagged)
-
-
-def unseal(sealed: bytes, key: bytes, epoch: bytes, room: str, sender: str) -> bytes:
-    """The content of a sealed message. UnreadableError is raised for any that is not authentic."""
-    if sealed[:36] != b"SC0\x01" + epoch or len(sealed) < 36 + 16 + 16 + 32 or (len(sealed) - 84) % 16:
-        raise UnreadableError("header or length")
-    mac_key, encryption_key = keys_of(key, epoch)
-    if not hmac.compare_digest(sealed[-32:], tag_of(mac_key, room, sender, sealed[:-32])):
-        raise UnreadableError("tag")
-    decryptor = Cipher(algorithms.AES256(encryption_key), modes.CBC(sealed[36:52])).decryptor()
-    unpadder = PKCS7(128).unpadder()
-    try:
-        return unpadder.update(decryptor.update(sealed[52:-32]) + decryptor.finalize()) + unpadder.finalize()
-    except ValueError:
-        raise UnreadableError("padding") from None
-
-
-def content_of(text: str) -> bytes:
-    """The content of a message of text."""
-    return msgspec.msgpack.encode(["text", text])
-
-
-def text_of(content: bytes) -> str:
-    """The text in a message's content. UnreadableError is raised for other kinds, and for what is broken."""
-    try:
-        decoded = msgspec.msgpack.decode(content)
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        raise UnreadableError("content") from None
-    if not fits(decoded, ("text", str)) or not 1 <= len(decoded[1].encode()) <= 16_256:
-        raise UnreadableError("kind of content, or length of text")
-    return str(decoded[1])
-
-
-def frame(message: Sequence[object]) -> bytes:
-    """A message as it travels, its length in front."""
-    body = msgspec.msgpack.encode(message)
-    return struct.pack(">I", len(body)) + body
+    seq: int
+    sender: str
+    ms: int
+    sealed: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """One message of a room: its text, or what is wrong with it."""
+    """One message of a room: its text, or what is wrong with it. What is missing right before it is `gap`."""
 
     room: str
     seq: int
@@ -169,90 +48,216 @@ class Heard:
     ms: int
     text: str | None
     problem: str = ""
+    gap: tuple[int, int] | None = None
 
 
 @dataclass(slots=True)
 class Pending:
-    """A text that the relay has not acknowledged; not posted, while there is no key or no place in the window."""
+    """A text that the relay has not acknowledged; `posted` is the session and index under which it is posted."""
 
     room: str
     text: str
-    posted: bool = False
+    posted: tuple[Sending, int] | None = None
 
 
-def connect(address: str, timeout_s: float) -> socket.socket:
-    """A link to a relay that has, where its address says which, the right key."""
-    parts = urlsplit(address)
-    if parts.scheme == "securechat+unix":
-        link = socket.socket(socket.AF_UNIX)
-        link.settimeout(timeout_s)
-        link.connect(unquote(parts.path))
-        return link
-    link = socket.create_connection((parts.hostname or "", parts.port or 12_345), timeout_s)
-    if parts.scheme == "securechat+tcp":
-        return link
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    secured = context.wrap_socket(link, suppress_ragged_eofs=False)
-    certificate = x509.load_der_x509_certificate(secured.getpeercert(binary_form=True) or b"")
-    spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    if parts.fragment and hashlib.sha256(spki).hexdigest() != parts.fragment:
-        secured.close()
-        raise BrokenError("key")
-    return secured
+@dataclass(slots=True)
+class Room:
+    """All that is known of a room."""
+
+    log: Log
+    total: int = 0
+    last_seq: int = 0
+    fault: str = ""
+    """Why nothing that the relay shows of it is believed any more."""
+    present: list[str] = field(default_factory=list)
+    keys: dict[bytes, bytes] = field(default_factory=dict)
+    """The relay's session key of each epoch."""
+    sending: Sending | None = None
+    wanted: set[bytes] = field(default_factory=set)
+    """Devices whose prekeys have been asked for."""
+    asked: set[bytes] = field(default_factory=set)
+    """Devices that asked for our key."""
+    receiving: dict[tuple[bytes, bytes], Receiving] = field(default_factory=dict)
+    """By device and sid."""
+    held: list[Arrived] = field(default_factory=list)
+    blobs: list[bytes] = field(default_factory=list)
+    questions: set[tuple[bytes, bytes]] = field(default_factory=set)
+    shown: set[tuple[bytes, bytes]] = field(default_factory=set)
+    """Identity key and message id of what was heard."""
 
 
-class PlainClient:
+@dataclass(slots=True)
+class Person:
+    """Keys, and all that outlives a link."""
+
+    keys: sc1.Keys
+    pins: dict[str, bytes] = field(default_factory=dict)
+    """The identity key that each name had first, or that was accepted."""
+    changed: dict[str, bytes] = field(default_factory=dict)
+    """Names that another identity key has shown itself under."""
+    rooms: dict[str, Room] = field(default_factory=dict)
+    pending: dict[bytes, Pending] = field(default_factory=dict)
+
+    def meet(self, name: str, identity: bytes) -> None:
+        """Pin a key, or note that another one is pinned."""
+        if self.pins.setdefault(name, identity) != identity:
+            self.changed[name] = identity
+
+
+class PlainClient(Wire):
     """One link to one relay, from its greeting on. Nothing is read but while one of the methods waits."""
 
     def __init__(self, address: str, timeout_s: float = 10.0) -> None:
         self.name = ""
-        self.window, self.rooms, self.ping_s = 0, 0, 3_600
-        self.members: dict[str, list[str]] = {}
-        self.last_seqs: dict[str, int] = {}
-        self.keys: dict[str, tuple[bytes, bytes]] = {}
-        """Epoch and session key of each room."""
-        self.pending: dict[bytes, Pending] = {}
+        self.welcome: list[str] = []
+        self.window = self.most_rooms = 0
+        self.person: Person
         self.acked: dict[bytes, int] = {}
         self.heard: deque[Heard] = deque()
+        self.found: dict[str, tuple[bytes, bool]] = {}
         self._unanswered = 0
-        self._buffer = b""
-        self._heard_at = self._pinged_at = time.monotonic()
-        self._timeout_s = timeout_s
-        self.link = connect(address, timeout_s)
+        super().__init__(address, timeout_s)
         self.greeting = self.wait_for("Greeting")
-        if self.greeting[1] != 1:
+        if self.greeting[1] != 2:
             raise BrokenError("version")
 
     # What one does with it.
 
-    def login(self, name: str) -> None:
+    @property
+    def rooms(self) -> dict[str, Room]:
+        """The rooms of whoever is logged in."""
+        return self.person.rooms
+
+    def hello(self, keys: sc1.Keys, **wrong: bytes) -> tuple[object, ...]:
+        """The `Hello` of somebody for this link; `wrong` takes the place of what is signed or sent."""
+        fingerprint = exporter = b""
+        if isinstance(self.link, SecureLink):
+            fingerprint, exporter = self.link.fingerprint, self.link.exporter
+        signed = {"fingerprint": fingerprint, "nonce": self.greeting[2], "exporter": exporter, **wrong}
+        bound = signed["fingerprint"], keys.name.encode(), keys.device, signed["nonce"], signed["exporter"]
+        proof = sc1.sign(keys.device_key, "login", lp(*bound))
+        newest = keys.newest_record(now_ms())
+        sent = {"certificate": keys.certificate, "prekey": newest, "proof": proof, **wrong}
+        return "Hello", 2, sent["certificate"], sent["prekey"], sent["proof"]
+
+    def login(self, person: Person | str) -> None:
         """Log in. PeerError is raised with the code where the relay refuses."""
-        self.send("Hello", 1, name)
+        self.person = Person(sc1.Keys(person)) if isinstance(person, str) else person
+        for room in self.rooms.values():
+            room.questions.clear()
+            room.wanted.clear()
+        for each in self.person.pending.values():
+            self._void(each)
+        self.send(*self.hello(self.person.keys))
         self._answer("Welcome", "Refused")
 
-    def enter(self, room: str) -> None:
-        """Enter a room, and wait until there is a key. PeerError is raised where the relay declines."""
-        self.send("Enter", room)
-        self._answer("SessionKey", "Declined")
+    def ask(self, room: str) -> Log:
+        """Be told of a room, and wait for its log and, as a member, its key. PeerError where it is declined."""
+        known = self.rooms.get(room)
+        self.send("Enter", room, len(known.log.entries) if known else 0)
+        self._until(room, ("Roster",), lambda: self._is_whole(room))
+        if self.is_member(room):
+            self._until(room, ("SessionKey",), lambda: True)
+        return self.rooms[room].log
+
+    def enter(self, room: str, policy: str = "open") -> None:
+        """Be a member of a room, founding it where there is none, and joining it where one may."""
+        while True:
+            try:
+                if not self.ask(room).members.get(self.person.keys.identity):
+                    self.append(room, "join", self.person.keys.identity, "member", self.person.keys.certificate)
+                return
+            except PeerError as wrong:
+                if wrong.args[0] == "no-such-room":
+                    self.founding(room, policy)
+                    return
+                if wrong.args[0] != "stale-entry":
+                    raise
+
+    def founding(self, room: str, policy: str = "closed") -> None:
+        """Found a room. PeerError is raised where there is one."""
+        packed = lp(policy.encode(), bytes(4))
+        detail = lp(self.person.keys.certificate, room.encode(), os.urandom(16), packed)
+        self.append(room, "create", self.person.keys.identity, "owner", detail)
+
+    def direct(self, name: str) -> str:
+        """Be in a direct room with somebody whom the relay knows; gives its name."""
+        room = "@" + "+".join(sorted((self.name, name)))
+        try:
+            self.ask(room)
+        except PeerError as wrong:
+            if wrong.args[0] != "no-such-room":
+                raise
+            self.founding(room)
+        if not self.rooms[room].log.named(name):
+            self.add(room, name)
+        return room
+
+    def append(self, room: str, op: str, subject: bytes, role: str = "", detail: bytes = b"") -> None:
+        """Sign the next entry, and wait until it is in the log, or for PeerError where it is declined."""
+        log = Log(room) if op == "create" else self.rooms[room].log
+        keys = self.person.keys
+        entry = logs.entry(keys.device_key, len(log.entries), log.last, op, subject, role, now_ms(), detail)
+        known = self.rooms.get(room)
+        if op == "create":
+            self.rooms[room] = Room(log)
+        self.send("Append", room, entry)
+        try:
+            self._until(room, ("Roster",), lambda: entry in self.rooms[room].log.entries)
+        except PeerError:
+            if op == "create":
+                self.rooms.pop(room)
+                self.rooms.update({room: known} if known else {})
+            raise
+        if op in ("create", "join", "add") or (op == "remove" and subject != keys.identity):
+            self._until(room, ("SessionKey",), lambda: True)
+
+    def lookup(self, name: str) -> tuple[bytes, bool]:
+        """The certificate of a name's owner, empty where it has none, and whether they are logged in."""
+        self.send("Lookup", name)
+        self.wait_for("Found")
+        certificate, online = self.found[name]
+        if certificate and sc1.read_certificate(certificate)[0] != name:
+            raise BrokenError("certificate")
+        return certificate, online
+
+    def add(self, room: str, name: str) -> None:
+        """Bring somebody into a room, whose key is the one that was pinned."""
+        certificate, _ = self.lookup(name)
+        if not certificate:
+            raise PeerError("nobody")
+        _, identity, _ = sc1.read_certificate(certificate)
+        self.person.meet(name, identity)
+        if name in self.person.changed:
+            raise PeerError("changed")
+        self.append(room, "add", identity, "member", certificate)
+
+    def remove(self, room: str, name: str) -> None:
+        """Put somebody out of a room."""
+        self.append(room, "remove", self.rooms[room].log.member(name).identity)
 
     def leave(self, room: str) -> None:
-        """Leave a room, and wait until the relay agrees. PeerError is raised where it declines."""
-        self.send("Leave", room)
-        while self._answer("Presence", "Declined")[1:] != [room, self.name, False]:
-            pass
+        """Leave a room."""
+        self.append(room, "leave", self.person.keys.identity)
+
+    def is_member(self, room: str) -> bool:
+        """Whether the log has us among the members."""
+        return room in self.rooms and self.person.keys.identity in self.rooms[room].log.members
+
+    def rekey(self, room: str) -> None:
+        """Begin a new session with the next message."""
+        self.rooms[room].sending = None
 
     def say(self, room: str, text: str) -> bytes:
-        """Say something in a room as soon as its key and the window allow, and return its id."""
+        """Say something in a room as soon as keys and window allow, and return its id."""
         post_id = os.urandom(16)
-        self.pending[post_id] = Pending(room, text)
-        self._post_pending()
+        self.person.pending[post_id] = Pending(room, text)
+        self._go_on(room)
         return post_id
 
     def settle(self) -> None:
         """Wait until everything said has been acknowledged."""
-        while self.pending:
+        while self.person.pending:
             self.receive()
 
     def next_message(self, timeout_s: float | None = None) -> Heard:
@@ -268,50 +273,17 @@ class PlainClient:
         self.wait_for("Pong")
 
     def quit(self) -> None:
-        """Leave in good order."""
+        """Go away in good order."""
         self.send("Goodbye", "quit", "")
         self.wait_for("Goodbye")
         self.wait_for_end()
 
     # The wire.
 
-    def send(self, *message: object) -> None:
-        """Send a message: its name and its fields, right or wrong."""
-        self.link.sendall(frame(message))
-
     def post(self, room: str, items: Sequence[tuple[bytes, bytes]], epoch: bytes | None = None) -> None:
         """Post sealed messages of any making, for the room's epoch unless another one is given."""
         self._unanswered += len(items)
-        self.send("Post", room, self.keys[room][0] if epoch is None else epoch, items)
-
-    def receive(self, timeout_s: float | None = None) -> Message:
-        """Wait for a message, act on it, and return it. TimeoutError, EndedError or LostError where none comes."""
-        deadline = self._deadline(timeout_s)
-        while len(self._buffer) < (end := 4 + int.from_bytes(self._buffer[:4], "big")):
-            self._fill(deadline)
-        body, self._buffer = self._buffer[4:end], self._buffer[end:]
-        message = msgspec.msgpack.decode(body)
-        if len(body) > 65_536 or not any(fits(message, shape) for shape in FROM_RELAY):
-            raise BrokenError(repr(message))
-        getattr(self, f"_on_{message[0].lower()}", lambda *_: None)(*message[1:])
-        return list(message)
-
-    def wait_for(self, *names: str, timeout_s: float | None = None) -> Message:
-        """Receive until a message with one of the names comes, and return that."""
-        deadline = self._deadline(timeout_s)
-        while (message := self.receive(deadline - time.monotonic()))[0] not in names:
-            pass
-        return message
-
-    def wait_for_end(self, timeout_s: float | None = None) -> list[Message]:
-        """Receive until the relay has closed the link in good order, close it too, and return what still came."""
-        deadline, last = self._deadline(timeout_s), []
-        try:
-            while True:
-                last.append(self.receive(deadline - time.monotonic()))
-        except EndedError:
-            self.link.close()
-            return last
+        self.send("Post", room, self.rooms[room].log.epoch if epoch is None else epoch, items)
 
     def _answer(self, good: str, bad: str) -> Message:
         answer = self.wait_for(good, bad)
@@ -319,86 +291,210 @@ class PlainClient:
             raise PeerError(answer[-2 if bad == "Refused" else -1])
         return answer
 
-    def _deadline(self, timeout_s: float | None) -> float:
-        return time.monotonic() + (self._timeout_s if timeout_s is None else timeout_s)
-
-    def _fill(self, deadline: float) -> None:
-        now = time.monotonic()
-        if now >= deadline:
-            raise TimeoutError
-        if now >= self._heard_at + 3 * self.ping_s:
-            raise LostError
-        ping_at = max(self._heard_at, self._pinged_at) + self.ping_s
-        if now >= ping_at:
-            self._pinged_at = now
-            self.send("Ping")
-            return
-        self.link.settimeout(min(deadline, ping_at) - now)
-        try:
-            data = self.link.recv(65_536)
-        except TimeoutError:
-            return
-        except ssl.SSLZeroReturnError:
-            raise EndedError from None
-        except (ssl.SSLEOFError, ConnectionError):
-            raise LostError from None
-        finally:
-            self.link.settimeout(self._timeout_s)
-        if not data:
-            raise EndedError
-        self._buffer += data
-        self._heard_at = time.monotonic()
+    def _until(self, room: str, names: Sequence[str], done: Callable[[], bool]) -> None:
+        """Receive until something of these names for a room has come and that is enough."""
+        while True:
+            message = self.wait_for(*names, "Declined")
+            if message[0] == "Declined" and message[1] == room and not message[2]:
+                raise PeerError(message[3])
+            if message[0] != "Declined" and message[1] == room and done():
+                return
 
     # What the relay says.
 
-    def _on_welcome(self, name: str, limits: list[int]) -> None:
-        self.name = name
-        self.window, self.rooms, self.ping_s = limits
+    def on_welcome(self, name: str, rooms: list[str], limits: list[int]) -> None:
+        self.name, self.welcome = name, rooms
+        self.window, self.most_rooms, self.ping_s = limits
 
-    def _on_ping(self) -> None:
+    def on_ping(self) -> None:
         self.send("Pong")
 
-    def _on_roster(self, room: str, members: list[str], last_seq: int) -> None:
-        self.members[room], self.last_seqs[room] = members, last_seq
+    def on_found(self, name: str, certificate: bytes, online: bool) -> None:
+        self.found[name] = certificate, online
 
-    def _on_sessionkey(self, room: str, epoch: bytes, key: bytes) -> None:
-        if self.keys.get(room) != (epoch, key):
+    def on_roster(self, name: str, first: int, entries: list[bytes], total: int, last_seq: int) -> None:
+        room = self.rooms.setdefault(name, Room(Log(name)))
+        room.total, room.last_seq = total, max(room.last_seq, last_seq)
+        try:
+            if first > len(room.log.entries) or total < len(room.log.entries):
+                raise LogError("it is not the log that we know")
+            for entry in entries:
+                room.log.take(entry)
+        except LogError as wrong:
+            room.fault = str(wrong)
+            return
+        for member in room.log.members.values():
+            self.person.meet(member.name, member.identity)
+        blobs, room.blobs = room.blobs, []
+        self.on_sealedkey(name, [("", blob) for blob in blobs])
+
+    def on_present(self, room: str, names: list[str]) -> None:
+        self.rooms[room].present = names
+
+    def on_presence(self, room: str, name: str, here: bool) -> None:
+        present = self.rooms[room].present
+        self.rooms[room].present = [each for each in present if each != name] + [name] * here
+
+    def on_sessionkey(self, name: str, epoch: bytes, key: bytes) -> None:
+        room = self.rooms[name]
+        if epoch not in room.keys:
             # Whatever is unanswered in the room was posted for the epoch before, and is declined.
-            self.keys[room] = epoch, key
-            for each in self.pending.values():
-                each.posted = each.posted and each.room != room
-        self._post_pending()
+            for each in self.person.pending.values():
+                if each.room == name:
+                    self._void(each)
+        room.keys[epoch] = key
+        self._retry(name)
+        self._go_on(name)
 
-    def _on_presence(self, room: str, name: str, here: bool) -> None:
-        self.members[room] = [member for member in self.members[room] if member != name] + [name] * here
-        if name == self.name and not here:
-            del self.members[room], self.keys[room], self.last_seqs[room]
+    def on_sealedkey(self, name: str, items: list[tuple[str, bytes]]) -> None:
+        room = self.rooms[name]
+        for _, blob in items:
+            try:
+                found = sessions.open_blob(blob, room.log, self.person.keys)
+            except RefusedError:
+                continue
+            if found is None:
+                room.blobs = [*room.blobs, blob][-64:]
+                continue
+            known = room.receiving.setdefault((found.device, found.sid), found)
+            known.renew(found)
+        self._retry(name)
 
-    def _on_ack(self, room: str, items: list[tuple[bytes, int]]) -> None:
+    def on_asked(self, name: str, device: bytes, sid: bytes) -> None:
+        room = self.rooms[name]
+        if any(each.device == device for each in room.log.members.values()):
+            room.asked.add(device)
+            self._want(room, [device])
+
+    def on_prekeys(self, items: list[tuple[bytes, bytes]]) -> None:
+        for name, room in self.rooms.items():
+            blobs = []
+            for device, record in items:
+                if device not in room.wanted:
+                    continue
+                room.wanted.discard(device)
+                asked = device in room.asked
+                room.asked.discard(device)
+                session = room.sending
+                if session is None or (device in session.handed and not asked):
+                    continue
+                session.handed.add(device)
+                if any(each.device == device for each in self._audience(room)):
+                    with suppress(RefusedError):  # passed over: they ask for it
+                        blobs.append((device, session.seal_to(device, record, now_ms())))
+            for at in range(0, len(blobs), 32):
+                self.send("Hand", name, blobs[at : at + 32])
+            self._go_on(name)
+
+    def on_ack(self, room: str, items: list[tuple[bytes, int]]) -> None:
         self.acked.update(items)
-        self._on_declined(room, [post_id for post_id, _ in items], "acknowledged")
+        self.on_declined(room, [post_id for post_id, _ in items], "acknowledged")
 
-    def _on_declined(self, room: str, ids: list[bytes], code: str) -> None:
+    def on_declined(self, room: str, ids: list[bytes], code: str) -> None:
         for post_id in ids:
             self._unanswered -= 1
             if code != "stale-epoch":
-                self.pending.pop(post_id, None)
-        self._post_pending()
+                self.person.pending.pop(post_id, None)
+        for name in {each.room for each in self.person.pending.values()} if ids else ():
+            self._go_on(name)
 
-    def _post_pending(self) -> None:
-        for post_id, each in self.pending.items():
-            if not each.posted and each.room in self.keys and self._unanswered < self.window:
-                epoch, key = self.keys[each.room]
-                each.posted = True
-                self.post(each.room, [(post_id, seal(content_of(each.text), key, epoch, each.room, self.name))])
-
-    def _on_delivery(self, room: str, first_seq: int, items: list[tuple[str, int, bytes]]) -> None:
-        epoch, key = self.keys[room]
+    def on_delivery(self, name: str, first_seq: int, items: list[tuple[str, int, bytes]]) -> None:
+        room = self.rooms[name]
         for seq, (sender, ms, sealed) in enumerate(items, first_seq):
-            if sender == self.name or seq <= self.last_seqs[room]:
+            if seq > room.last_seq:
+                room.last_seq = seq
+                if sender != self.name:
+                    self._hear(name, Arrived(seq, sender, ms, sealed))
+
+    # Hearing.
+
+    def _hear(self, name: str, came: Arrived) -> None:
+        room = self.rooms[name]
+        where = name, came.seq, came.sender, came.ms
+        try:
+            opened = self._open(room, came)
+        except RefusedError as wrong:
+            self.heard.append(Heard(*where, None, str(wrong)))
+            return
+        if opened is None:
+            if len(room.held) >= 256 or sum(each.sender == came.sender for each in room.held) >= 64:
+                self.heard.append(Heard(*where, None, "too many held"))
+            else:
+                room.held.append(came)
+            return
+        member, message_id, text, gap = opened
+        if (member.identity, message_id) not in room.shown:
+            room.shown.add((member.identity, message_id))
+            self.heard.append(Heard(name, came.seq, member.name, came.ms, text, "", gap))
+
+    def _open(self, room: Room, came: Arrived) -> tuple[Member, bytes, str, tuple[int, int] | None] | None:
+        """The steps of Receiving. None where it waits for something."""
+        read = sessions.read_frame(came.sealed)
+        members = room.log.at.get(read.epoch)
+        if members is None:
+            return None
+        member = next((each for each in members.values() if each.name == came.sender), None)
+        if member is None or self.person.keys.device not in members:
+            raise RefusedError("not a member")
+        session = room.receiving.get((member.device, read.sid))
+        if session is None:
+            if (member.device, read.sid) not in room.questions:
+                room.questions.add((member.device, read.sid))
+                self.send("Ask", room.log.room, member.device, read.sid)
+            return None
+        if read.epoch not in room.keys:
+            return None
+        return member, *session.open(read, room.keys[read.epoch], room.log, now_ms())
+
+    def _retry(self, name: str) -> None:
+        room = self.rooms[name]
+        held, room.held = room.held, []
+        for each in held:
+            self._hear(name, each)
+
+    # Saying.
+
+    def _is_whole(self, name: str) -> bool:
+        room = self.rooms.get(name)
+        return room is not None and (len(room.log.entries) == room.total or bool(room.fault))
+
+    def _audience(self, room: Room) -> list[Member]:
+        """The other members, but those whose key has changed."""
+        others = (each for each in room.log.members.values() if each.device != self.person.keys.device)
+        return [each for each in others if each.name not in self.person.changed]
+
+    def _want(self, room: Room, devices: Sequence[bytes]) -> None:
+        new = [device for device in devices if device not in room.wanted]
+        room.wanted.update(new)
+        for at in range(0, len(new), 64):
+            self.send("Want", new[at : at + 64])
+
+    def _void(self, pending: Pending) -> None:
+        """It was declined, or may be lost: the next message of its session says so."""
+        if pending.posted is not None:
+            session, index = pending.posted
+            session.void.add(index)
+            pending.posted = None
+
+    def _go_on(self, name: str) -> None:
+        """Say what waits in a room, as far as it can be said now."""
+        room, keys = self.rooms.get(name), self.person.keys
+        if room is None or room.fault or not self._is_whole(name) or not self.is_member(name):
+            return
+        log = room.log
+        if log.epoch not in room.keys or (name[0] == "@" and len(self._audience(room)) < len(log.members) - 1):
+            return
+        for post_id, each in self.person.pending.items():
+            if each.room != name or each.posted or self._unanswered >= self.window:
                 continue
-            self.last_seqs[room] = seq
-            try:
-                self.heard.append(Heard(room, seq, sender, ms, text_of(unseal(sealed, key, epoch, room, sender))))
-            except UnreadableError as why:
-                self.heard.append(Heard(room, seq, sender, ms, None, str(why)))
+            if room.sending is None or room.sending.is_spent(log, now_ms()):
+                room.sending = Sending(keys, log, now_ms())
+            session = room.sending
+            lacking = [other.device for other in self._audience(room) if other.device not in session.handed]
+            if lacking:
+                self._want(room, lacking)
+                return
+            voided = sum(1 for _ in takewhile(session.void.__contains__, range(session.index - 1, -1, -1)))
+            content = sessions.content(log.room_id, now_ms(), post_id, voided, each.text)
+            each.posted = session, session.index
+            self.post(name, [(post_id, session.seal(log.epoch, room.keys[log.epoch], content))])

@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from hashlib import sha256
 from itertools import count
@@ -26,7 +26,8 @@ from typing import Any, Final
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.peer.client import PlainClient
+from tests.peer.client import Person, PlainClient
+from tests.peer.sc1 import Keys
 
 PATIENCE_S: Final = 15.0
 """Seconds after which something that should happen at once counts as never happening."""
@@ -91,6 +92,16 @@ class Program:
         """Ask it to stop."""
         self._process.send_signal(signal.SIGTERM)
 
+    def memory(self) -> Iterator[bytes]:
+        """All that is in its memory, a mapping at a time. PermissionError where the system keeps that to itself."""
+        pid = self._process.pid
+        with open(f"/proc/{pid}/maps", encoding="utf-8") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory:
+            for line in maps:
+                first, last = (int(each, 16) for each in line.split()[0].split("-"))
+                if line.split()[1].startswith("rw"):
+                    memory.seek(first)
+                    yield memory.read(last - first)
+
     def end(self) -> None:
         """End it, if it has not ended, and let go of its pipes."""
         if self._process.stdin is None or self._process.stdin.closed:
@@ -113,9 +124,9 @@ class Relay(Program):
 
     def __init__(self, *options: str, listen: Sequence[str] = ("tcp:0:interface=127.0.0.1",)) -> None:
         twistd = str(Path(sys.executable).with_name("twistd"))
-        data = tempfile.mkdtemp(dir=_scratch())
+        self.data = Path(tempfile.mkdtemp(dir=_scratch()))
         places = [word for place in listen for word in ("--listen", place)]
-        super().__init__(twistd, "-n", "--pidfile=", "securechat", "--data", data, *places, *options)
+        super().__init__(twistd, "-n", "--pidfile=", "securechat", "--data", str(self.data), *places, *options)
         self.addresses: list[str] = []
         while len(self.addresses) < len(listen):
             found = re.search(rb"relay listens at (securechat\S+)", self.line())
@@ -178,10 +189,14 @@ class PeerCase(SynchronousTestCase):
         self.addCleanup(plain.link.close)
         return plain
 
-    def login(self, address: str, *rooms: str) -> PlainClient:
-        """A plain client that is in some rooms."""
+    def new_person(self) -> Person:
+        """Somebody whom nobody has met."""
+        return Person(Keys(f"peer{next(_numbers)}"))
+
+    def login(self, address: str, *rooms: str, person: Person | None = None) -> PlainClient:
+        """A plain client that is in some rooms, as somebody new unless it is said as whom."""
         plain = self.connect(address)
-        plain.login(f"peer{next(_numbers)}")
+        plain.login(person or self.new_person())
         for room in rooms:
             plain.enter(room)
         return plain
@@ -196,14 +211,40 @@ class PeerCase(SynchronousTestCase):
             plain.say(room, text)
         plain.settle()
 
+    def until(self, plain: PlainClient, done: Callable[[], object]) -> None:
+        """Have a plain client receive until something has come true."""
+        while not done():
+            plain.receive()
+
+    def meet(self, plain: PlainClient, room: str, *names: str) -> None:
+        """Have a plain client see that exactly these and itself are members, and have the key of then."""
+        wanted = sorted((plain.name, *names))
+
+        def met() -> bool:
+            log = plain.rooms[room].log
+            return self.names(plain, room) == wanted and log.epoch in plain.rooms[room].keys
+
+        self.until(plain, met)
+
+    def names(self, plain: PlainClient, room: str) -> list[str]:
+        """Who is in a room, as a plain client sees it."""
+        return sorted(each.name for each in plain.rooms[room].log.members.values())
+
     def assert_heard(self, plain: PlainClient, room: str, sender: str, text: str) -> None:
-        """A plain client hears exactly this next, in whatever room."""
+        """A plain client hears exactly this next, in whatever room, with nothing missing before it."""
         heard = plain.next_message()
-        self.assertEqual((room, sender, text), (heard.room, heard.sender, heard.text))
+        self.assertEqual(
+            (room, sender, text, "", None), (heard.room, heard.sender, heard.text, heard.problem, heard.gap)
+        )
+
+    def assert_problem(self, plain: PlainClient, problem: str) -> None:
+        """What a plain client hears next cannot be shown, for this reason."""
+        heard = plain.next_message()
+        self.assertEqual((problem, None), (heard.problem, heard.text))
 
 
 class TalkContract(PeerCase):
-    """What two clients that have nothing in common but the document can do, on each transport."""
+    """What two clients that have nothing in common but the documents can do, on each transport."""
 
     def address(self) -> str:
         """A relay at the end of the transport that this is about."""
@@ -218,16 +259,15 @@ class TalkContract(PeerCase):
         self.assertEqual("hello from the document", heard["text"])
         ours.say("#lobby", "hello from the code ⚛")
         self.assert_heard(plain, "#lobby", ours.name, "hello from the code ⚛")
-        plain.quit()
+        plain.leave("#lobby")
         ours.expect("left", room="#lobby", name=plain.name)
 
     def test_direct(self) -> None:
-        """A direct room that either of the two opens carries messages both ways."""
+        """A direct room that either of the two founds carries messages both ways."""
         ours = ours_in_lobby(self.address())
         plain = self.login(self.address())
-        room = f"@{ours.name}+{plain.name}"
-        plain.enter(room)
-        self.assertEqual([ours.name, plain.name], sorted(plain.members[room]))
+        room = plain.direct(ours.name)
+        self.assertEqual([ours.name, plain.name], self.names(plain, room))
         self.say(plain, room, "just you")
         self.assertEqual("just you", ours.expect("message", room=room)["text"])
         ours.say(f"@{plain.name}", "and me")
@@ -237,14 +277,14 @@ class TalkContract(PeerCase):
         self.assert_heard(called, f"@{ours.name}+{called.name}", ours.name, "unasked")
 
     def test_members_change(self) -> None:
-        """Whoever enters or leaves makes a new key for both clients, and messages before and after are heard."""
+        """Whoever joins or leaves makes a new key for both clients, and messages before and after are heard."""
         ours, room = ours_in_lobby(self.address()), self.new_room()
         plain = self.login(self.address(), room)
         ours.say(room, "before")
         self.assert_heard(plain, room, ours.name, "before")
         keys = [self._same_key(ours, plain, room)]
         other = self.login(self.address(), room)
-        # Not read yet: this is sealed for the epoch that is over, and posted again for the new one.
+        # Not read yet: this is sealed for the epoch that is over, and sealed again for the new one.
         self.say(plain, room, "during")
         self.assert_heard(other, room, plain.name, "during")
         keys.append(self._same_key(ours, plain, room))
@@ -253,7 +293,7 @@ class TalkContract(PeerCase):
         self.assert_heard(plain, room, ours.name, "between")
         self.assert_heard(other, room, ours.name, "between")
         other.leave(room)
-        plain.wait_for("SessionKey")
+        self.meet(plain, room, ours.name)
         keys.append(self._same_key(ours, plain, room))
         self.say(plain, room, "after")
         self.assertEqual("after", ours.expect("message", room=room, sender=plain.name)["text"])
@@ -263,9 +303,27 @@ class TalkContract(PeerCase):
 
     def _same_key(self, ours: Ours, plain: PlainClient, room: str) -> bytes:
         """The key that a plain client has, which our client must be given too."""
-        key = plain.keys[room][1]
+        known = plain.rooms[room]
+        key = known.keys[known.log.epoch]
         ours.expect("key", room=room, fingerprint=sha256(key).hexdigest()[:16])
         return key
+
+    def test_put_out(self) -> None:
+        """Our client is added to a closed room by the plain one, talks there, and is put out again."""
+        ours, room = ours_in_lobby(self.address()), self.new_room()
+        plain = self.login(self.address())
+        plain.founding(room)
+        plain.add(room, ours.name)
+        self.say(plain, room, "welcome")
+        self.assertEqual("welcome", ours.expect("message", room=room)["text"])
+        ours.say(room, "thanks")
+        self.assert_heard(plain, room, ours.name, "thanks")
+        plain.remove(room, ours.name)
+        self.say(plain, room, "they are gone")
+        self.say(plain, plain.direct(ours.name), "sorry")
+        events = ours.until("message", text="sorry")
+        self.assertIn({"type": "left", "room": room, "name": ours.name}, events)
+        self.assertNotIn("they are gone", json.dumps(events))
 
     def test_texts(self) -> None:
         """The longest text and the shortest, and text of all planes, arrive as they were said, either way."""
@@ -280,7 +338,7 @@ class TalkContract(PeerCase):
             self.assert_heard(plain, room, ours.name, text)
 
     def test_many(self) -> None:
-        """More messages than the window holds arrive in order, with numbers that follow each other."""
+        """More messages than a window and a session hold arrive in order, with numbers that follow each other."""
         ours, room = ours_in_lobby(self.address()), self.new_room()
         plain = self.login(self.address(), room)
         ours.say(room, "ready")
@@ -291,11 +349,15 @@ class TalkContract(PeerCase):
         heard = [event for event in events if event["type"] == "message"]
         self.assertEqual(texts, [event["text"] for event in heard])
         self.assertEqual(list(range(2, 302)), [event["seq"] for event in heard])
+        for text in texts:
+            ours.say(room, text)
+        for text in texts:
+            self.assert_heard(plain, room, ours.name, text)
 
     def test_ping_and_quit(self) -> None:
         """A ping is answered with a pong, and a goodbye with a goodbye and the end of the link."""
         plain = self.connect(self.address())
         plain.ping()
-        plain.login(f"peer{next(_numbers)}")
+        plain.login(self.new_person())
         plain.ping()
         plain.quit()
