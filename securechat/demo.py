@@ -88,7 +88,7 @@ class Person:
         self.heard: list[FromRelay] = []
         """What came from it."""
         self.link = ClientLink(endpoint, address, login, reactor, Pins(home / name), self._gave_up)
-        self.conversation = Conversation(secrets, worker, self._send, self._tell, _now_ms)
+        self.conversation = Conversation(secrets, worker, self._send, self._tell, _now_ms, later=reactor.callLater)
         self.link_up, self.link_down = self.conversation.link_up, self.conversation.link_down
         self.link.start(self)
 

@@ -221,6 +221,7 @@ class Client:
             _now_ms,
             self._keeper.soon,
             keep_now=self._keeper.now,
+            later=reactor.callLater,
         )
         self._keeper.pack = self.conversation.pack
 

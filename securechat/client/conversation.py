@@ -23,7 +23,7 @@ from securechat.client.membership import Membership
 from securechat.client.ordered import InOrder
 from securechat.client.people import People, Then, why_no_name
 from securechat.client.room import Pending, Room
-from securechat.client.rooms import Parts, Rooms
+from securechat.client.rooms import Later, Parts, Rooms
 from securechat.client.saying import Saying, Sealer, other_of
 from securechat.e2e.body import BodyError, check_text
 from securechat.e2e.keystore import Secrets
@@ -50,11 +50,12 @@ class Conversation:
         keep: Callable[[], None] = lambda: None,
         random: Callable[[int], bytes] = urandom,
         keep_now: Callable[[], None] = lambda: None,
+        later: Later = lambda _, call: call(),
     ) -> None:
         """Take our keys, the worker, what sends to the relay, where events go, and the clock (wall time).
 
         `keep` hears whenever something changed that the key store must have some time, `keep_now` when it must have
-        it before anything else is told or sent: see `keeping`.
+        it before anything else is told or sent: see `keeping`. `later` calls something after so many seconds.
         """
         self.name = secrets.person.name
         self._random = random
@@ -66,7 +67,7 @@ class Conversation:
         self._following = Following(secrets, self._people, send, self._tell, keep, keep_now)
         self._membership = Membership(secrets.person, self._people, send, self._tell, now_ms)
         parts = Parts(self._people, self._following, self._membership, self._saying, self._hearing)
-        self._rooms = Rooms(self.name, parts, self._tell, keep)
+        self._rooms = Rooms(self.name, parts, self._tell, keep, later)
         self._links = 0
 
     # Commands. Each answers by events; what is impossible at once is an `Error` or a `NotSent`.

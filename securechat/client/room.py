@@ -64,6 +64,10 @@ class Room:
     """Whether the relay is asked for the other one of a room of two, to bring them in again."""
     leaving: bool = False
     """Whether we want out, and the relay has not shown it yet."""
+    races: int = 0
+    """How many races for the log's next entry were lost since we were last let in."""
+    racing: bool = False
+    """Whether the next one is about to begin."""
     wishes: deque[Wish] = field(default_factory=deque)
     """Changes that are to be made, one after the other."""
     sealing: bool = False

@@ -6,6 +6,8 @@ What the relay says of a room that we do not know is dropped, but for its log: s
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
+from random import random as any_fraction
+from typing import Final
 
 from securechat.client import events
 from securechat.client.events import Entered, Error, Event, Keyed, Left, Missed, NotEntered, NotSent, Sent
@@ -23,6 +25,17 @@ from securechat.wire import messages as wire
 from securechat.wire.codes import REASONS, Code
 from securechat.wire.names import direct_pair, is_room
 
+RACE_LEAST_S: Final = 0.1
+RACE_MOST_S: Final = 10.0
+"""How long whoever lost a race for a room's next entry waits at most, after the first one and after many.
+
+Clients that a relay's new start brings back together would otherwise lose one race for each of the others, and ask
+and append so often that the relay takes it for a flood.
+"""
+
+Later = Callable[[float, Callable[[], None]], object]
+"""Calls something after so many seconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -38,8 +51,16 @@ class Parts:
 class Rooms:
     """All rooms of one client. `by_name` is for reading, but for a room that something is said in first."""
 
-    def __init__(self, name: str, parts: Parts, tell: Callable[[Event], None], keep: Callable[[], None]) -> None:
-        """Take our name, what works on rooms, where events go, and whom to tell of new secrets."""
+    def __init__(
+        self,
+        name: str,
+        parts: Parts,
+        tell: Callable[[Event], None],
+        keep: Callable[[], None],
+        later: Later,
+        jitter: Callable[[], float] = any_fraction,
+    ) -> None:
+        """Take our name, what works on rooms, where events go, whom to tell of new secrets, and the clock."""
         self.by_name: dict[str, Room] = {}
         self.is_up = False
         self.name = name
@@ -50,10 +71,14 @@ class Rooms:
         self._hearing = parts.hearing
         self._tell = tell
         self._keep = keep
+        self._later = later
+        self._jitter = jitter
+        self._links = 0
 
     def link_up(self, names: list[str]) -> None:
         """We are logged in, and a member of these rooms: enter them again, and those where we want to be."""
         self.is_up = True
+        self._links += 1
         for name in names:
             if is_room(name):
                 self.by_name.setdefault(name, Room(name, stay=True, is_open=False))
@@ -158,6 +183,7 @@ class Rooms:
         room.present = {each.name for each in room.secure.roster.members.values()}.intersection(present.names)
         again, room.entered = room.entered, True
         if not again:
+            room.races = 0
             self._hearing.ask_again(room)
             missed = room.numbers.entered(room.last_seq)
             self._tell(Entered(room.name, sorted(room.present)))
@@ -296,15 +322,28 @@ class Rooms:
                 self._found_room(room)
             else:
                 self._refused(room, code)
-        elif self._membership.declined(room, code):
+        elif self._membership.declined(room, code) or code is Code.STALE_ENTRY:
             # The log has gone on, or will have when the answer is here.
-            self._following.ask(room)
-        elif code is Code.STALE_ENTRY:
-            self._following.ask(room)
+            self._race_again(room)
         elif room.entered:
             self._tell(Error(f"{room.name}: {REASONS[code]}"))
         else:
             self._refused(room, code)
+
+    def _race_again(self, room: Room) -> None:
+        """Look at the log once more, after a while that is another one for everybody."""
+        if room.racing:
+            return
+        most = min(RACE_MOST_S, RACE_LEAST_S * 2.0 ** min(room.races, 16))
+        room.races, room.racing = room.races + 1, True
+        link = self._links
+
+        def again() -> None:
+            room.racing = False
+            if link == self._links and self.by_name.get(room.name) is room:
+                self.ask(room)
+
+        self._later(self._jitter() * most, again)
 
     def _found_room(self, room: Room) -> None:
         other = other_of(room.name, self.name)

@@ -68,6 +68,19 @@ class RoomTests(TownCase):
             self.assertEqual(9, len(each.conversation.members(LOBBY)))
             self.assertEqual([], each.told(Error))
 
+    def test_a_crowd(self) -> None:
+        """Forty who come at the same moment are all in within seconds, and none asks as often as a flood."""
+        town = self.town()
+        town.patient = True
+        crowd = town.come(*(f"p{number}" for number in range(40)))
+        for each in crowd:
+            each.conversation.enter(LOBBY)
+        for _ in range(300):
+            town.settle()
+            town.clock.advance(0.1)
+        for each in crowd:
+            self.assertEqual(40, len(each.conversation.members(LOBBY)))
+
     def test_left(self) -> None:
         """Who leaves is told so, and so are the others; coming back is joining again."""
         town = self.town()

@@ -102,7 +102,14 @@ class Person:
     def begin(self) -> None:
         """Start the program, with what the key store has."""
         self.conversation = Conversation(
-            self.secrets, self.worker, self.send, self.events.append, self.town.now_ms, self._keep, self._random
+            self.secrets,
+            self.worker,
+            self.send,
+            self.events.append,
+            self.town.now_ms,
+            self._keep,
+            self._random,
+            later=self.town.later,
         )
 
     def _keep(self) -> None:
@@ -210,6 +217,7 @@ class Town:
     def __init__(self, limits: RelayLimits | None = None, motd: str = "") -> None:
         self.clock = Clock()
         self.skipped_ms = 0
+        self.patient = False
         self._limits = limits or RelayLimits()
         self._motd = motd
         self.people: list[Person] = []
@@ -218,6 +226,13 @@ class Town:
     def start_relay(self) -> None:
         """Start a relay that knows nothing."""
         self.factory = RelayFactory(self.clock, self.now_ms, MemoryLog(), self._limits, self._motd)
+
+    def later(self, seconds: float, call: Callable[[], None]) -> None:
+        """Nobody waits, unless the town is `patient`."""
+        if self.patient:
+            self.clock.callLater(seconds, call)
+        else:
+            call()
 
     def now_ms(self) -> int:
         """The wall clock of everybody."""
