@@ -19,7 +19,6 @@ from securechat.e2e.keystore import KeyStore, Secrets, StoreError, StoreFault, o
 from securechat.e2e.prekeys import PrekeyRing
 
 FOLDER: Final = "keys"
-MAX_STORE_BYTES: Final = 64 << 20
 
 
 class KeyFile:
