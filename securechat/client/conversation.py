@@ -32,7 +32,7 @@ from securechat.client.room import Pending, Room
 from securechat.client.saying import Saying, Sealer, other_of
 from securechat.e2e.body import BodyError, check_text
 from securechat.e2e.hpke import NoMlKemError
-from securechat.e2e.keystore import Secrets
+from securechat.e2e.keystore import MAX_ROOMS, Secrets
 from securechat.e2e.outcomes import KeyTaken
 from securechat.e2e.safety import ChangedKeyError, Standing, safety_number
 from securechat.signed.certificates import Certificate, read_certificate
@@ -81,6 +81,8 @@ class Conversation:
         self._saying = Saying(worker, send, self._tell, now_ms, keep, self._post_everywhere)
         self._membership = Membership(secrets, send, self._tell, now_ms, keep)
         self._rooms: dict[str, Room] = {}
+        self._leaving: set[str] = set()
+        """Rooms that we have left as far as our user is told, and whose log does not say so yet."""
         self._lookups: dict[str, list[Callable[[Certificate | None, bool], None]]] = {}
         self._links = 0
         self._is_up = False
@@ -150,6 +152,8 @@ class Conversation:
             self._membership.leave(state)
         else:
             self._left(state)
+            if state.fault is None:
+                self._leaving.add(room)
 
     def invite(self, room: str, name: str) -> None:
         """Bring somebody into a room."""
@@ -271,7 +275,11 @@ class Conversation:
             return
         for room in self._rooms.values():
             if room.secure is not None and room.whole and room.fault is None:
+                # The last ones that were packed are the last to be forgotten: a store takes so many and no more.
+                self._secrets.rooms.pop(room.secure.roster.room_id, None)
                 self._secrets.rooms[room.secure.roster.room_id] = room.secure.packed
+        while len(self._secrets.rooms) > MAX_ROOMS:
+            del self._secrets.rooms[next(iter(self._secrets.rooms))]
 
     # What the link tells.
 
@@ -283,6 +291,7 @@ class Conversation:
         self._tell(Link(True, relay))
         if motd:
             self._tell(Motd(motd))
+        self._leaving.intersection_update(welcome.rooms)
         for name in welcome.rooms:
             if is_room(name):
                 self._rooms.setdefault(name, Room(name, stay=True, is_open=False))
@@ -296,8 +305,10 @@ class Conversation:
             self._lookups.clear()
             self._saying.link_down(list(self._rooms.values()))
             for room in self._rooms.values():
-                room.entered = room.asking = False
+                room.entered = room.asking = room.appending = False
                 room.present.clear()
+                if room.fault is not None:
+                    self._saying.give_up(room, room.fault)
         self._tell(Link(False, relay, reason, retry_s))
 
     def received(self, message: wire.FromRelay) -> None:
@@ -312,6 +323,8 @@ class Conversation:
             room = self._rooms.get(getattr(message, "room", ""))
             if room is not None:
                 self._in_room(room, message)
+            elif isinstance(message, wire.Declined):
+                self._leaving.discard(message.room)  # we did not come so far as to be a member
 
     def _in_room(self, room: Room, message: wire.FromRelay) -> None:
         if isinstance(message, wire.Delivery):
@@ -337,6 +350,7 @@ class Conversation:
         if not is_room(name):
             self._tell(Error(REASONS[Code.BAD_ROOM]))
             return
+        self._leaving.discard(name)
         room = self._rooms.setdefault(name, Room(name))
         room.stay, room.is_open = True, is_open
         self._ask(room)
@@ -350,12 +364,19 @@ class Conversation:
         if room is None:
             # Somebody has brought us in; if nobody has, the log says so.
             room = self._rooms[roster.room] = Room(roster.room, is_open=False)
-        was_member = room.entered
+        before = room.secure
+        was_member = room.entered or self._membership.is_member(room)
         self._membership.roster(room, roster)
+        was_member = was_member and room.secure is before
+        if room.fault is not None:
+            self._saying.give_up(room, room.fault)
         if not room.whole or room.fault is not None:
             return
         if self._membership.is_member(room):
+            if room.name in self._leaving:
+                self._membership.leave(room)
             self._membership.add_guests(room)
+            self._membership.carry_out(room)
             self._retry(room)
         elif was_member or (room.outbox and not room.stay and direct_pair(room.name) is None):
             self._left(room)
@@ -366,12 +387,18 @@ class Conversation:
             else:
                 self._refused(room, Code.NOT_PERMITTED)
         elif not room.outbox:
+            self._leaving.discard(room.name)
             del self._rooms[room.name]
 
     def _present(self, room: Room, present: wire.Present) -> None:
+        if not room.whole or room.fault is not None or not self._membership.is_member(room):
+            return  # no relay says this of a room whose log it has not shown
+        if room.name in self._leaving:
+            return
         room.present = set(present.names)
         again, room.entered = room.entered, True
         if not again:
+            self._hearing.ask_again(room)
             missed = room.numbers.entered(room.last_seq)
             self._tell(Entered(room.name, sorted(room.present)))
             if missed is not None:
@@ -386,6 +413,7 @@ class Conversation:
         if presence.here:
             room.present.add(presence.name)
             self._tell(events.Came(room.name, presence.name))
+            self._hearing.ask_again(room, presence.name)
         else:
             room.present.discard(presence.name)
             self._tell(events.Gone(room.name, presence.name))
@@ -400,14 +428,32 @@ class Conversation:
 
     def _not_here(self, room: Room) -> None:
         """Nothing is kept for who is away: what is not posted yet is not sent."""
+        other = other_of(room.name, self.name)
+        if other is not None and other not in self.members(room.name):
+            # They have left: who is here and is spoken to comes back.
+            if room.outbox:
+                self._look_up(other, lambda certificate, online: self._bring_back(room, certificate, online))
+            return
+        self._not_said(room)
+
+    def _bring_back(self, room: Room, certificate: Certificate | None, online: bool) -> None:
+        if certificate is None or not online:
+            self._not_said(room)
+        elif room.secure is not None and certificate.identity not in room.secure.roster.members:
+            self._membership.add(room, certificate)
+
+    def _not_said(self, room: Room) -> None:
         for pending in [each for each in room.outbox.values() if not each.posted]:
             del room.outbox[pending.post_id]
-            why = f"{self._away(room)} is not here"
+            why = f"{other_of(room.name, self.name)} is not here"
             self._tell(NotSent(room.name, why, pending.text, pending.label))
 
     def _left(self, room: Room) -> None:
-        self._forget(room, "you left the room before it was sent")
-        self._tell(Left(room.name, self.name))
+        self._forget(room, "you are not in the room any more")
+        if room.name in self._leaving:
+            self._leaving.discard(room.name)  # it was told when it was asked for
+        else:
+            self._tell(Left(room.name, self.name))
 
     def _refused(self, room: Room, code: Code) -> None:
         self._tell(NotEntered(room.name, REASONS[code]))
@@ -428,7 +474,7 @@ class Conversation:
         room.secure.take_session_key(message.epoch, message.key)
         self._tell(Keyed(room.name, sha256(message.key).hexdigest()[:16], len(message.key)))
         # Every `Ack` of the epoch before has come by now, so whatever is left was declined or will be.
-        self._saying.again(room)
+        self._saying.again(room, but=message.epoch)
         self._retry(room)
 
     def _sealed_keys(self, room: Room, message: wire.SealedKey) -> None:
@@ -476,10 +522,17 @@ class Conversation:
         self._post_everywhere()
 
     def _not_carried_out(self, room: Room, code: Code) -> None:
-        room.asking = False
+        if code in (Code.NO_SUCH_ROOM, Code.NOT_PERMITTED):
+            room.asking = False
+        else:
+            self._membership.declined(room, code)
         if code is Code.NO_SUCH_ROOM and (room.stay or room.outbox):
             if self._membership.begin_anew(room):
                 self._found_room(room)
+            elif room.fault is not None:
+                self._saying.give_up(room, room.fault)
+        elif code in (Code.NO_SUCH_ROOM, Code.NOT_PERMITTED) and self._membership.is_member(room):
+            self._left(room)  # while we were away
         elif code is Code.STALE_ENTRY:
             self._membership.ask(room)
         elif room.entered:

@@ -70,6 +70,13 @@ class Hearing:
         if room.secure is not None and room.secure.held and room.fault is None:
             self._open(room, room.secure.retry(self._now_ms()), [], late=True)
 
+    def ask_again(self, room: Room, name: str | None = None) -> None:
+        """We are back, or one who was away is: nobody kept what was asked for meanwhile."""
+        if room.secure is not None and room.fault is None:
+            for held in room.secure.awaited:
+                if name in (None, held.sender):
+                    self._ask(room, held)
+
     def _open(self, room: Room, batch: Batch, run: list[Arrived], late: bool = False) -> None:
         slot = self._events.hold()
         jobs = batch.jobs

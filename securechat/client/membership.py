@@ -11,7 +11,7 @@ from typing import Final
 from securechat.client import events
 from securechat.client.events import Event
 from securechat.client.numbers import Numbers
-from securechat.client.room import Room
+from securechat.client.room import Room, Wish
 from securechat.e2e.keystore import Secrets
 from securechat.e2e.room import SecureRoom
 from securechat.signed.certificates import Certificate
@@ -60,6 +60,9 @@ class Membership:
         room.total, room.last_seq = roster.total, roster.last_seq
         if room.fault is not None or (self._is_another(room, roster) and not self._taken_anew(room, roster)):
             return
+        if room.secure is None and roster.first:
+            self.ask(room)  # we had forgotten it when these were sent
+            return
         try:
             entries = self._followed(room, roster)
         except SignedError as wrong:
@@ -88,6 +91,8 @@ class Membership:
         room.secure, room.entered, room.restored = None, False, False
         room.keys.clear()
         room.wanted.clear()
+        room.wishes.clear()
+        room.appending = False
         room.numbers = Numbers()
         for pending in room.outbox.values():
             pending.posted, pending.job = False, None
@@ -115,7 +120,13 @@ class Membership:
 
     def leave(self, room: Room) -> None:
         """Leave a room."""
-        self._append(room, lambda log: log.leave(self._person, self._now_ms()))
+        ours = self._person.identity.public
+        self._wish(
+            room,
+            ("leave", ours),
+            lambda log: log.leave(self._person, self._now_ms()),
+            lambda log: ours not in log.members,
+        )
 
     def add(self, room: Room, certificate: Certificate) -> None:
         """Bring somebody in, whose key is the one that we know."""
@@ -124,11 +135,18 @@ class Membership:
             self._tell(events.KeyChanged(room.name, certificate.name))
             return
         assert standing is not None
-        self._append(room, lambda log: log.add(self._person, certificate, self._now_ms()))
+        self._wish(
+            room,
+            ("add", certificate.identity),
+            lambda log: log.add(self._person, certificate, self._now_ms()),
+            lambda log: certificate.identity in log.members,
+        )
 
     def add_guests(self, room: Room) -> None:
-        """Bring in those for whom the room is, where they are not in it."""
-        for certificate in self._guests(room):
+        """Bring in those for whom the room is, once, where they are not in it."""
+        guests = self._guests(room)
+        room.guests = []
+        for certificate in guests:
             self.add(room, certificate)
 
     def remove(self, room: Room, name: str) -> None:
@@ -138,16 +156,56 @@ class Membership:
         if member is None:
             self._tell(events.Error(f"{name} is no member of {room.name}"))
             return
-        self._append(room, lambda log: log.remove(self._person, member.identity, self._now_ms()))
+        self._wish(
+            room,
+            ("remove", member.identity),
+            lambda log: log.remove(self._person, member.identity, self._now_ms()),
+            lambda log: member.identity not in log.members,
+        )
 
-    def _append(self, room: Room, draft: Callable[[Roster], bytes]) -> None:
+    def carry_out(self, room: Room) -> None:
+        """Make the entry of the next wish, for the log as it is now; one is on its way at a time."""
+        log = None if room.secure is None else room.secure.roster
+        while room.wishes and log is not None and room.whole and room.fault is None:
+            wish = room.wishes[0]
+            if wish.is_done(log):
+                room.appending = False
+            elif room.appending:
+                return
+            elif self._append(room, wish.draft):
+                room.appending = True
+                return
+            room.wishes.pop(0)
+
+    def declined(self, room: Room, code: Code) -> None:
+        """An entry was not taken: it lost a race and is made anew for the log as it is, or it is given up."""
+        if room.appending:
+            room.appending = False
+            if code is not Code.STALE_ENTRY:
+                room.wishes.pop(0)
+
+    def _wish(
+        self,
+        room: Room,
+        what: tuple[str, bytes],
+        draft: Callable[[Roster], bytes],
+        is_done: Callable[[Roster], bool],
+    ) -> None:
+        if room.secure is not None and is_done(room.secure.roster):
+            self._append(room, draft)  # the log says why not
+        elif what not in [each.what for each in room.wishes]:
+            room.wishes.append(Wish(what, draft, is_done))
+            self.carry_out(room)
+
+    def _append(self, room: Room, draft: Callable[[Roster], bytes]) -> bool:
         assert room.secure is not None
         try:
             entry = draft(room.secure.roster)
         except RosterError as wrong:
             self._tell(events.Error(f"{room.name}: {wrong.fault}"))
-            return
+            return False
         self._send(wire.Append(room.name, entry))
+        return True
 
     def _guests(self, room: Room) -> list[Certificate]:
         members = {} if room.secure is None else room.secure.roster.members

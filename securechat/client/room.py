@@ -1,6 +1,7 @@
 """What a client knows of one room: its log and keys, who is there, and what it said that was not taken."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -8,6 +9,7 @@ from securechat.client.numbers import Numbers
 from securechat.e2e.room import SecureRoom
 from securechat.e2e.sender import SealJob
 from securechat.signed.certificates import Certificate
+from securechat.signed.roster import Roster
 
 SHOWN_IDS: Final = 4_096
 """Messages of a room that are remembered as shown, so that one that was sealed again is not shown again."""
@@ -22,7 +24,19 @@ class Pending:
     label: str | None
     job: SealJob | None = None
     """How it was sealed the last time."""
+    epoch: bytes = b""
+    """For which epoch that was."""
     posted: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Wish:
+    """A change of a room's log that somebody asked for: made anew for as long as others' entries are faster."""
+
+    what: tuple[str, bytes]
+    """The same for two that ask for the same."""
+    draft: Callable[[Roster], bytes]
+    is_done: Callable[[Roster], bool]
 
 
 @dataclass(slots=True, eq=False)
@@ -43,7 +57,10 @@ class Room:
     entered: bool = False
     """Whether the relay has told us everything on this link, and we are a member."""
     asking: bool = False
+    wishes: list[Wish] = field(default_factory=list)
+    """Changes that are not in the log yet, in the order in which they were asked for."""
     appending: bool = False
+    """Whether the first of them is on its way."""
     sealing: bool = False
     rekeying: bool = False
     """Whether a new session begins once what is being sealed is done."""

@@ -77,9 +77,11 @@ class Saying:
         """So many posts were acknowledged or declined."""
         self._unanswered -= posts
 
-    def again(self, room: Room) -> None:
-        """What is posted and not answered is sealed anew: its epoch or its link is over."""
+    def again(self, room: Room, but: bytes | None = None) -> None:
+        """What is posted and not answered is sealed anew, but for one epoch: its own or its link is over."""
         for pending in room.outbox.values():
+            if pending.posted and pending.epoch == but:
+                continue
             if pending.posted and pending.job is not None and room.secure is not None:
                 room.secure.void(pending.job)
             pending.posted, pending.job = False, None
@@ -97,6 +99,8 @@ class Saying:
         waiting = next((each for each in room.outbox.values() if not each.posted), None)
         if waiting is None or secure is None or not self._may_say(room) or self._unanswered >= self._window:
             return
+        if len(secure.roster.members) < 2 and direct_pair(room.name) is not None:
+            return  # nobody would hear it
         try:
             if self._hand(room, secure):
                 return
@@ -105,7 +109,7 @@ class Saying:
         except NotReadyError:
             return  # the session key is on its way
         except (E2EError, SignedError) as wrong:
-            self._give_up(room, str(wrong))
+            self.give_up(room, str(wrong))
             return
         room.sealing = True
         self._unanswered += 1
@@ -198,7 +202,7 @@ class Saying:
         frame = secure.finish(job, sealed[0])
         current = link == self._link and room.secure is secure and pending.post_id in room.outbox and room.entered
         if current and epoch == secure.roster.epoch:
-            pending.job, pending.posted = job, True
+            pending.job, pending.epoch, pending.posted = job, epoch, True
             self._send(wire.Post(room.name, epoch, [(pending.post_id, frame)]))
         else:
             # Nobody was given it: the next message says so.
@@ -210,7 +214,7 @@ class Saying:
         self._log.failure("sealing failed", failure)
         self._unposted(link)
         secure.rekey()
-        self._give_up(room, "it could not be sealed")
+        self.give_up(room, "it could not be sealed")
         self._done(room, secure)
 
     def _unposted(self, link: int) -> None:
@@ -225,7 +229,8 @@ class Saying:
         # Other rooms may have waited for what this one did not use of the window.
         self._freed()
 
-    def _give_up(self, room: Room, why: str) -> None:
+    def give_up(self, room: Room, why: str) -> None:
+        """Nothing that is not posted will be sent."""
         for pending in [each for each in room.outbox.values() if not each.posted]:
             del room.outbox[pending.post_id]
             self._tell(NotSent(room.name, why, pending.text, pending.label))
