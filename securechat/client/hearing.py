@@ -120,7 +120,7 @@ class Hearing:
         name = opened.sender.name
         if opened.gap is not None:
             told.append(events.Gap(room.name, name, *opened.gap))
-        if room.is_new(opened.said.message_id):
+        if room.is_new(opened.sender.identity, opened.said.message_id):
             told.append(
                 events.Message(
                     room.name,

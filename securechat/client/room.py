@@ -81,7 +81,7 @@ class Room:
     """Whether the sessions of the last run were taken up."""
     numbers: Numbers = field(default_factory=Numbers)
     outbox: dict[bytes, Pending] = field(default_factory=dict)
-    shown: "OrderedDict[bytes, None]" = field(default_factory=OrderedDict)
+    shown: "OrderedDict[tuple[bytes, bytes], None]" = field(default_factory=OrderedDict)
     changed: set[str] = field(default_factory=set)
     """Members whose key is another than before, and of whom that was told."""
 
@@ -95,11 +95,11 @@ class Room:
         """How many entries of the log are known."""
         return 0 if self.secure is None else len(self.secure.roster)
 
-    def is_new(self, message_id: bytes) -> bool:
-        """Note a message as shown; False where it was already."""
-        if message_id in self.shown:
+    def is_new(self, identity: bytes, message_id: bytes) -> bool:
+        """Note a message of somebody as shown; False where it was already."""
+        if (identity, message_id) in self.shown:
             return False
-        self.shown[message_id] = None
+        self.shown[identity, message_id] = None
         if len(self.shown) > SHOWN_IDS:
             self.shown.popitem(last=False)
         return True

@@ -49,7 +49,7 @@ class RaceTests(TownCase):
     def test_leaving_while_somebody_comes(self) -> None:
         """Who leaves while somebody joins is gone, though the other entry was first."""
         town = self.town()
-        alice, bob = town.enter("alice", "bob")
+        _, bob = town.enter("alice", "bob")
         (carol,) = town.come("carol")
         carol.conversation.enter(LOBBY)
         town.settle(bob)
@@ -391,7 +391,7 @@ class FaultTests(TownCase):
     def test_rolled_back_over_a_restart(self) -> None:
         """A relay that shows a log which ends earlier than before the restart is found out by its head."""
         town = self.town()
-        alice, bob, carol = town.enter("alice", "bob", "carol")
+        alice, _, carol = town.enter("alice", "bob", "carol")
         carol.conversation.leave(LOBBY)
         town.settle()
         alice.conversation.pack()
