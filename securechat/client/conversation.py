@@ -323,8 +323,18 @@ class Conversation:
             room = self._rooms.get(getattr(message, "room", ""))
             if room is not None:
                 self._in_room(room, message)
-            elif isinstance(message, wire.Declined):
-                self._leaving.discard(message.room)  # we did not come so far as to be a member
+            elif isinstance(message, wire.Declined | wire.Ack):
+                self._answered_late(message)
+
+    def _answered_late(self, answer: wire.Declined | wire.Ack) -> None:
+        """An answer in a room that we have left: its part of the window is free."""
+        if isinstance(answer, wire.Ack):
+            self._saying.answered(len(answer.items))
+        else:
+            self._saying.answered(len(answer.ids))
+            if not answer.ids:
+                self._leaving.discard(answer.room)  # we did not come so far as to be a member
+        self._post_everywhere()
 
     def _in_room(self, room: Room, message: wire.FromRelay) -> None:
         if isinstance(message, wire.Delivery):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from securechat.client.events import Entered, Error, Fault, Joined, KeyChanged, Left, NotEntered
 from securechat.e2e.keystore import MAX_ROOMS, read_secrets
+from securechat.relay.limits import RelayLimits
 from securechat.wire import messages as wire
 from tests.client.town import LOBBY, Person, Town, TownCase
 
@@ -86,6 +87,21 @@ class RaceTests(TownCase):
         self.assertEqual(["alice"], alice.conversation.members(LOBBY))
         for each in (bob, carol):
             self.assertEqual(([Left(LOBBY, each.name)], []), (each.told(Left)[-1:], each.conversation.rooms))
+
+    def test_answered_after_leaving(self) -> None:
+        """What is answered in a room that we are out of by then takes no part of the window for ever."""
+        town = self.town(RelayLimits(window=1))
+        alice, _ = town.enter("alice", "bob")
+        alice.conversation.enter("#other")
+        alice.conversation.say(LOBBY, "0")
+        town.settle()
+        alice.conversation.leave(LOBBY)
+        alice.conversation.say(LOBBY, "1")
+        self.assertEqual(2, len(alice.said(wire.Post)))
+        town.settle()
+        alice.conversation.say("#other", "2")
+        town.settle()
+        self.assertEqual((["0", "2"], ["1"]), (alice.acknowledged(), [text for text, _ in alice.given_up()]))
 
     def test_already_in(self) -> None:
         """Inviting a member is one line, and changes nothing."""
