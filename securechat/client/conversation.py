@@ -83,7 +83,8 @@ class Conversation:
         self._rooms: dict[str, Room] = {}
         self._leaving: set[str] = set()
         """Rooms that we have left as far as our user is told, and whose log does not say so yet."""
-        self._lookups: dict[str, list[Callable[[Certificate | None, bool], None]]] = {}
+        self._lookups: dict[str, list[tuple[Callable[[Certificate | None, bool], None], bool]]] = {}
+        """What to do with each answer to come, and whether our user asked for it."""
         self._links = 0
         self._is_up = False
 
@@ -104,6 +105,7 @@ class Conversation:
             self._tell(NotSent(room, REASONS[Code.NOT_A_MEMBER], text, label))
             return
         if state is None:
+            self._leaving.discard(room)
             state = self._rooms[room] = Room(room, is_open=False)
         if state.fault is not None:
             self._tell(NotSent(room, state.fault, text, label))
@@ -302,7 +304,10 @@ class Conversation:
         """The link is gone, and will be tried again in a while, or not."""
         if self._is_up:
             self._is_up = False
-            self._lookups.clear()
+            lookups, self._lookups = self._lookups, {}
+            for name, waiting in lookups.items():
+                if any(by_user for _, by_user in waiting):
+                    self._tell(Error(f"the link was lost before the relay had said who {name} is"))
             self._saying.link_down(list(self._rooms.values()))
             for room in self._rooms.values():
                 room.entered = room.asking = room.appending = False
@@ -387,6 +392,8 @@ class Conversation:
                 self._membership.leave(room)
             self._membership.add_guests(room)
             self._membership.carry_out(room)
+            if self._is_alone(room):
+                self._call_back(room)
             self._retry(room)
         elif was_member or (room.outbox and not room.stay and direct_pair(room.name) is None):
             self._left(room)
@@ -438,13 +445,21 @@ class Conversation:
 
     def _not_here(self, room: Room) -> None:
         """Nothing is kept for who is away: what is not posted yet is not sent."""
+        if self._is_alone(room):
+            self._call_back(room)
+        else:
+            self._not_said(room)
+
+    def _is_alone(self, room: Room) -> bool:
+        """Whether the other one of a direct room that we are in has left it."""
         other = other_of(room.name, self.name)
-        if other is not None and other not in self.members(room.name):
-            # They have left: who is here and is spoken to comes back.
-            if room.outbox:
-                self._look_up(other, lambda certificate, online: self._bring_back(room, certificate, online))
-            return
-        self._not_said(room)
+        return other is not None and room.entered and other not in self.members(room.name)
+
+    def _call_back(self, room: Room) -> None:
+        """Who has left, is here and is spoken to comes back."""
+        other = other_of(room.name, self.name)
+        if other is not None and room.outbox:
+            self._look_up(other, lambda certificate, online: self._bring_back(room, certificate, online), False)
 
     def _bring_back(self, room: Room, certificate: Certificate | None, online: bool) -> None:
         if certificate is None or not online:
@@ -485,6 +500,8 @@ class Conversation:
         self._tell(Keyed(room.name, sha256(message.key).hexdigest()[:16], len(message.key)))
         # Every `Ack` of the epoch before has come by now, so whatever is left was declined or will be.
         self._saying.again(room, but=message.epoch)
+        if self._is_alone(room):
+            self._call_back(room)
         self._retry(room)
 
     def _sealed_keys(self, room: Room, message: wire.SealedKey) -> None:
@@ -547,6 +564,8 @@ class Conversation:
             self._membership.ask(room)
         elif room.entered:
             self._tell(Error(f"{room.name}: {REASONS[code]}"))
+            if self._is_alone(room):
+                self._not_said(room)
         else:
             self._refused(room, code)
 
@@ -555,7 +574,7 @@ class Conversation:
         if other is None:
             self._membership.found(room)
         else:
-            self._look_up(other, lambda certificate, online: self._found_direct(room, certificate, online))
+            self._look_up(other, lambda certificate, online: self._found_direct(room, certificate, online), False)
 
     def _found_direct(self, room: Room, certificate: Certificate | None, online: bool) -> None:
         other = other_of(room.name, self.name)
@@ -568,13 +587,13 @@ class Conversation:
 
     # People.
 
-    def _look_up(self, name: str, then: Callable[[Certificate | None, bool], None]) -> None:
+    def _look_up(self, name: str, then: Callable[[Certificate | None, bool], None], by_user: bool = True) -> None:
         if name_refusal(name) is not None:
             self._tell(Error(REASONS[name_refusal(name) or Code.BAD_NAME]))
         elif not self._is_up:
             self._tell(Error("there is no link to the relay now"))
         else:
-            self._lookups.setdefault(name, []).append(then)
+            self._lookups.setdefault(name, []).append((then, by_user))
             self._send(wire.Lookup(name))
 
     def _found(self, found: wire.Found) -> None:
@@ -587,7 +606,8 @@ class Conversation:
             certificate = None
         waiting = self._lookups.get(found.name)
         if waiting:
-            waiting.pop(0)(certificate, found.online)
+            then, _ = waiting.pop(0)
+            then(certificate, found.online)
 
     def _invited(self, room: str, name: str, certificate: Certificate | None) -> None:
         state = self._rooms.get(room)

@@ -212,6 +212,37 @@ class EpochTests(TownCase):
         self.assertEqual([("alice", "1"), ("alice", "2")], bob.heard())
         self.assertEqual([("alice", "1"), ("alice", "2")], carol.heard())
 
+    def test_same_id(self) -> None:
+        """What was declined as stale is posted again for the new epoch under the same id, and told as sent once."""
+        town = self.town()
+        alice, bob = town.enter("alice", "bob")
+        alice.conversation.say(LOBBY, "0")
+        town.settle()
+        alice.forget()
+        bob.conversation.leave(LOBBY)
+        town.settle(alice)
+        alice.conversation.say(LOBBY, "1")
+        town.settle()
+        first, second = alice.said(wire.Post)
+        self.assertEqual([post_id for post_id, _ in first.items], [post_id for post_id, _ in second.items])
+        self.assertNotEqual(first.epoch, second.epoch)
+        self.assertNotEqual(first.items, second.items)
+        self.assertEqual(["1"], alice.acknowledged())
+
+    def test_two_rooms_two_epochs(self) -> None:
+        """A change in one room leaves what is on its way in another as it is."""
+        town = self.town()
+        alice, bob = town.enter("alice", "bob")
+        for each in (alice, bob):
+            each.conversation.enter("#other")
+            town.settle()
+        bob.conversation.leave(LOBBY)
+        town.settle(alice)
+        alice.conversation.say("#other", "1")
+        town.settle()
+        self.assertEqual([("alice", "1")], bob.heard("#other"))
+        self.assertEqual(1, len(alice.said(wire.Post)))
+
     def test_not_before(self) -> None:
         """Who comes hears nothing of what was said before."""
         town = self.town()

@@ -1,8 +1,9 @@
 """Conversations over the real relay, in memory: frames, batches of the worker and losses in any order.
 
 The model is short. Whatever is said is told to its speaker exactly once, as sent or as not sent, unless their
-program ends before. Whoever hears something hears what was really said, in its speaker's order, and at most once. Nobody posts for an epoch other than
-the last one that they were told, nor more than the window allows. In the end everybody hears everybody.
+program ends before. Whoever hears something hears what was really said, in its speaker's order, and at most once.
+Nobody posts for an epoch other than the last one that they were told, nor more than the window allows. In the end
+everybody hears everybody.
 """
 
 from __future__ import annotations

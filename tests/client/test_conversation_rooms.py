@@ -14,6 +14,7 @@ from securechat.client.events import (
     KeyChanged,
     Left,
     Link,
+    Message,
     Motd,
     NotEntered,
     NotSent,
@@ -313,8 +314,6 @@ class PeopleTests(TownCase):
         other.conversation.say(LOBBY, "I have a new computer")
         self.place.settle()
         self.assertEqual([("bob", "I have a new computer")], alice.heard())
-        from securechat.client.events import Message
-
         self.assertEqual(["changed"], [event.key for event in alice.told(Message)])
 
     def test_verified(self) -> None:
@@ -330,6 +329,31 @@ class PeopleTests(TownCase):
         alice.conversation.whois("bob")
         town.settle()
         self.assertIn("verified", alice.told(Info)[-1].lines[-1])
+        bob.conversation.say(LOBBY, "it is me")
+        town.settle()
+        self.assertEqual(["verified"], [event.key for event in alice.told(Message)])
+
+    def test_verified_over_a_restart(self) -> None:
+        """Who was verified is so after a restart; one whose key changed is not before that is accepted."""
+        alice, _ = self.changed_bob()
+        alice.conversation.verify("bob")
+        (error,) = alice.told(Error)
+        self.assertIn("not the one that you compared", error.text)
+        alice.conversation.trust("bob")
+        alice.conversation.verify("bob")
+        alice.lose()
+        alice.begin()
+        alice.connect()
+        self.place.settle()
+        self.assertEqual("verified", alice.conversation.mark(LOBBY, "bob"))
+
+    def test_link_lost_while_asking(self) -> None:
+        """What was asked about somebody, and not answered before the link was lost, is told as that."""
+        (alice,) = self.town().enter("alice")
+        alice.conversation.whois("bob")
+        alice.lose()
+        (error,) = alice.told(Error)
+        self.assertIn("the link was lost before the relay had said who bob is", error.text)
 
     def test_strangers(self) -> None:
         """Safety number, verification and acceptance of somebody never met, and a question about nobody, say so."""

@@ -267,6 +267,44 @@ class DirectTests(TownCase):
         self.assertEqual([("alice", "1"), ("alice", "2"), ("alice", "3")], bob.heard(DIRECT))
         self.assertEqual((["1", "2", "3"], []), (alice.acknowledged(), alice.told(Error)))
 
+    def test_left_while_spoken_to(self) -> None:
+        """Whoever leaves while something is on its way to them is told it all the same, once."""
+        town, alice, bob = self.talking()
+        bob.conversation.leave(DIRECT)
+        town.settle(alice)
+        for text in ("2", "3"):
+            alice.conversation.direct("bob", text)
+        town.settle()
+        self.assertEqual([("alice", "1"), ("alice", "2"), ("alice", "3")], bob.heard(DIRECT))
+        self.assertEqual((["1", "2", "3"], 0), (alice.acknowledged(), alice.conversation.unacknowledged))
+
+    def test_cannot_come_back(self) -> None:
+        """Who has left and is in as many rooms as others may bring them into is not told it, and that is told."""
+        town = self.town(RelayLimits(rooms=2))
+        alice, bob, _ = town.come("alice", "bob", "carol")
+        alice.conversation.direct("bob", "1")
+        town.settle()
+        bob.conversation.leave(DIRECT)
+        town.settle()
+        bob.conversation.enter("#other")
+        town.settle()
+        alice.conversation.direct("bob", "2")
+        town.settle()
+        self.assertEqual(["2"], [text for text, _ in alice.given_up()])
+        self.assertEqual(0, alice.conversation.unacknowledged)
+
+    def test_left_before_it_began(self) -> None:
+        """Who leaves a room of two before it is there, and then speaks there after all, is in it."""
+        town = self.town()
+        alice, bob = town.come("alice", "bob")
+        bob.conversation.direct("alice", "1")
+        bob.conversation.leave(DIRECT)
+        alice.conversation.direct("bob", "2")
+        bob.conversation.direct("alice", "3")
+        town.settle()
+        self.assertEqual(([("bob", "3")], [("alice", "2")]), (alice.heard(DIRECT), bob.heard(DIRECT)))
+        self.assertEqual(["1"], [text for text, _ in bob.given_up()])
+
     def test_gone_and_spoken_to_again(self) -> None:
         """Who has left and gone home is not here."""
         town, alice, bob = self.talking()
