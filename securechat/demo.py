@@ -77,7 +77,9 @@ class Person:
         secrets = Secrets(person, PrekeyRing(person.device))
         login = Login(secrets, _now_ms, lambda: None)
         self.link = ClientLink(endpoint, address, login, reactor, Pins(home / name), self._gave_up)
-        self.conversation = Conversation(secrets, worker, self.link.send, self._tell, _now_ms)
+        self.conversation = Conversation(
+            secrets, worker, self.link.send, self._tell, _now_ms, later=reactor.callLater
+        )
         self.link.start(self.conversation)
 
     async def next(self, kind: type[E]) -> E:

@@ -180,7 +180,13 @@ class Client:
         login = Login(self._store.secrets, _now_ms, self._save)
         self.link = Link(_endpoint(reactor, address), address, login, reactor, Pins(home), self._gave_up)
         self.conversation = Conversation(
-            self._store.secrets, self.worker, self.link.send, self._tell, _now_ms, self._save_soon
+            self._store.secrets,
+            self.worker,
+            self.link.send,
+            self._tell,
+            _now_ms,
+            self._save_soon,
+            later=reactor.callLater,
         )
 
     def start(self) -> None:

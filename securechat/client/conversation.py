@@ -8,7 +8,8 @@ Events come out in the order of what caused them, also where a message must be o
 from collections.abc import Callable
 from hashlib import sha256
 from os import urandom
-from typing import Protocol
+from random import random as any_fraction
+from typing import Final, Protocol
 
 from securechat.client import events
 from securechat.client.events import (
@@ -41,6 +42,13 @@ from securechat.wire import messages as wire
 from securechat.wire.codes import REASONS, Code
 from securechat.wire.names import direct_pair, direct_room, is_room, name_refusal
 
+RACE_LEAST_S: Final = 0.1
+RACE_MOST_S: Final = 10.0
+"""How long whoever lost a race for a room's next entry waits at most, after the first one and after many.
+
+Clients that a relay's new start brings back together would otherwise lose one race for each of the others.
+"""
+
 _STANDING = {
     Standing.FIRST: "not met before",
     Standing.PINNED: "the one that we remember, not verified",
@@ -65,16 +73,20 @@ class Conversation:
         now_ms: Callable[[], int],
         keep: Callable[[], None] = lambda: None,
         random: Callable[[int], bytes] = urandom,
+        later: Callable[[float, Callable[[], None]], object] = lambda _, call: call(),
+        jitter: Callable[[], float] = any_fraction,
     ) -> None:
         """Take our keys, the worker, what sends to the relay, where events go, and the clock (wall time).
 
-        `keep` hears whenever something changed that the key store must have.
+        `keep` hears whenever something changed that the key store must have; `later` calls after some seconds.
         """
         self.name = secrets.person.name
         self._secrets = secrets
         self._send = send
         self._random = random
         self._keep = keep
+        self._later = later
+        self._jitter = jitter
         in_order = InOrder(tell)
         self._tell = in_order.tell
         self._hearing = Hearing(self.name, worker, in_order, send, now_ms)
@@ -310,7 +322,7 @@ class Conversation:
                     self._tell(Error(f"the link was lost before the relay had said who {name} is"))
             self._saying.link_down(list(self._rooms.values()))
             for room in self._rooms.values():
-                room.entered = room.asking = room.appending = False
+                room.entered = room.asking = room.appending = room.racing = False
                 room.present.clear()
                 if room.fault is not None:
                     self._saying.give_up(room, room.fault)
@@ -415,6 +427,7 @@ class Conversation:
         room.present = set(present.names)
         again, room.entered = room.entered, True
         if not again:
+            room.races = 0
             self._hearing.ask_again(room)
             missed = room.numbers.entered(room.last_seq)
             self._tell(Entered(room.name, sorted(room.present)))
@@ -561,13 +574,28 @@ class Conversation:
         elif code in (Code.NO_SUCH_ROOM, Code.NOT_PERMITTED) and self._membership.is_member(room):
             self._left(room)  # while we were away
         elif code is Code.STALE_ENTRY:
-            self._membership.ask(room)
+            self._race_again(room)
         elif room.entered:
             self._tell(Error(f"{room.name}: {REASONS[code]}"))
             if self._is_alone(room):
                 self._not_said(room)
         else:
             self._refused(room, code)
+
+    def _race_again(self, room: Room) -> None:
+        most = min(RACE_MOST_S, RACE_LEAST_S * 2.0 ** min(room.races, 16))
+        room.races += 1
+        link = self._links
+
+        def again() -> None:
+            if link == self._links and self._rooms.get(room.name) is room:
+                room.racing = False
+                if self._is_up:
+                    self._membership.ask_again(room)
+
+        if not room.racing:
+            room.racing = True
+            self._later(self._jitter() * most, again)
 
     def _found_room(self, room: Room) -> None:
         other = other_of(room.name, self.name)

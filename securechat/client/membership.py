@@ -170,6 +170,7 @@ class Membership:
             wish = room.wishes[0]
             if wish.is_done(log):
                 room.appending = False
+                room.races = 0
             elif room.appending:
                 return
             elif self._append(room, wish.draft):
@@ -178,11 +179,15 @@ class Membership:
             room.wishes.pop(0)
 
     def declined(self, room: Room, code: Code) -> None:
-        """An entry was not taken: it lost a race and is made anew for the log as it is, or it is given up."""
-        if room.appending:
+        """An entry was not taken. One that lost a race is made anew later; any other is given up."""
+        if room.appending and code is not Code.STALE_ENTRY:
             room.appending = False
-            if code is not Code.STALE_ENTRY:
-                room.wishes.pop(0)
+            room.wishes.pop(0)
+
+    def ask_again(self, room: Room) -> None:
+        """Look at the log as it is now, and make the entry anew that lost a race."""
+        room.appending = False
+        self.ask(room)
 
     def _wish(
         self,

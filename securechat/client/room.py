@@ -60,7 +60,11 @@ class Room:
     wishes: list[Wish] = field(default_factory=list)
     """Changes that are not in the log yet, in the order in which they were asked for."""
     appending: bool = False
-    """Whether the first of them is on its way."""
+    """Whether the first of them is on its way, or was too late and waits for its next turn."""
+    races: int = 0
+    """How many races for the next entry were lost since we entered, or since one was won."""
+    racing: bool = False
+    """Whether the next one is about to begin."""
     sealing: bool = False
     rekeying: bool = False
     """Whether a new session begins once what is being sealed is done."""

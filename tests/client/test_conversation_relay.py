@@ -187,6 +187,11 @@ class Talking(RuleBasedStateMachine):
             person.move_down(down)
 
     @rule()
+    def wait(self) -> None:
+        """Let time pass for whoever has lost a race."""
+        self.town.wait()
+
+    @rule()
     def turn(self) -> None:
         """Let the relay's turn end."""
         self.town.turn()

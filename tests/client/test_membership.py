@@ -33,6 +33,18 @@ class RaceTests(TownCase):
         town.settle()
         self.assert_members(town, DEN, "alice", "bob", "carol", "dave")
 
+    def test_many_come_at_once(self) -> None:
+        """Many who come at the same moment, as after a relay's new start, are all in; none floods the relay."""
+        town = self.town()
+        names = [f"p{number:02}" for number in range(60)]
+        for each in town.come(*names):
+            each.conversation.enter(LOBBY)
+        town.settle()
+        for each in town.people:
+            self.assertEqual(names, sorted(each.conversation.members(LOBBY)))
+        appends = [len(each.said(wire.Append)) for each in town.people]
+        self.assertLess(max(appends), RelayLimits().appends_burst)
+
     def test_two_who_invite(self) -> None:
         """Two members who invite at the same time both have their way, also where they invite the same person."""
         town = self.town()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from random import Random
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -102,7 +104,15 @@ class Person:
     def begin(self) -> None:
         """Start the program, with what the key store has."""
         self.conversation = Conversation(
-            self.secrets, self.worker, self.send, self.events.append, self.town.now_ms, self._keep, self._random
+            self.secrets,
+            self.worker,
+            self.send,
+            self.events.append,
+            self.town.now_ms,
+            self._keep,
+            self._random,
+            self.town.later,
+            self.town.jitter,
         )
 
     def _keep(self) -> None:
@@ -213,6 +223,10 @@ class Town:
         self._limits = limits or RelayLimits()
         self._motd = motd
         self.people: list[Person] = []
+        self.waiting: list[tuple[float, int, Callable[[], None]]] = []
+        self.jitter = Random(1).random
+        self._waited_s = 0.0
+        self._waits = 0
         self.start_relay()
 
     def start_relay(self) -> None:
@@ -222,6 +236,19 @@ class Town:
     def now_ms(self) -> int:
         """The wall clock of everybody."""
         return NOW_MS + self.skipped_ms + round(self.clock.seconds() * 1_000)
+
+    def later(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call when nothing else moves any more, in the order of time; the relay's clock stands still."""
+        self._waits += 1
+        heappush(self.waiting, (self._waited_s + seconds, self._waits, call))
+
+    def wait(self) -> bool:
+        """Let what waits longest happen; whether there was anything."""
+        if not self.waiting:
+            return False
+        self._waited_s, _, call = heappop(self.waiting)
+        call()
+        return True
 
     def come(self, *names: str, number: int = 0, at_once: bool = True) -> list[Person]:
         """People with keys who are logged in."""
@@ -250,7 +277,7 @@ class Town:
 
     def settle(self, *held: Person) -> None:
         """Go on until nothing moves any more, but for those who hear nothing now."""
-        for _ in range(1_000):
+        for _ in range(10_000):
             self.turn()
             moved = False
             for each in self.people:
@@ -259,7 +286,7 @@ class Town:
                     each.move_up()
                     each.move_down()
                     each.worker.work()
-            if not moved:
+            if not moved and not self.wait():
                 return
         raise AssertionError("it never ends")
 
