@@ -11,6 +11,7 @@ from securechat.client import events
 from securechat.client.events import Event, Missed, Unreadable, time_of
 from securechat.client.ordered import InOrder, Slot
 from securechat.client.room import Room
+from securechat.client.seldom import Seldom
 from securechat.e2e.inbox import Batch
 from securechat.e2e.outcomes import Arrived, Awaited, Held, Opened, Outcome, Refused
 from securechat.e2e.safety import Standing
@@ -47,6 +48,7 @@ class Hearing:
         self._send = send
         self._now_ms = now_ms
         self._times: dict[tuple[str, int], int] = {}
+        self._asks = Seldom()
 
     def delivered(self, delivery: Delivery, room: Room) -> None:
         """A run of messages came for a room."""
@@ -71,9 +73,12 @@ class Hearing:
             self._open(room, room.secure.retry(self._now_ms()), [], late=True)
 
     def ask_again(self, room: Room, name: str | None = None) -> None:
-        """We are back, or one who was away is: nobody kept what was asked for meanwhile."""
+        """We are back, or one who was away is: nobody kept what was asked for meanwhile.
+
+        Whoever is asked for one session gives the key of the one that they have now.
+        """
         if room.secure is not None and room.fault is None:
-            for held in room.secure.awaited:
+            for held in {each.sender: each for each in room.secure.awaited}.values():
                 if name in (None, held.sender):
                     self._ask(room, held)
 
@@ -139,5 +144,7 @@ class Hearing:
         """Ask the sender's device for the key of a session; log and session keys come by themselves."""
         assert room.secure is not None
         member = room.secure.roster.named_at(held.sender, held.epoch)
-        if held.awaited is Awaited.SENDER_KEY and member is not None:
+        if held.awaited is not Awaited.SENDER_KEY or member is None:
+            return
+        if self._asks.may((room.name, member.device), self._now_ms()):
             self._send(Ask(room.name, member.device, held.sid))

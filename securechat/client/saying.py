@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 
 from securechat.client.events import Event, NotSent
 from securechat.client.room import Pending, Room
+from securechat.client.seldom import Seldom
 from securechat.e2e.content import Said, pack
 from securechat.e2e.errors import E2EError
 from securechat.e2e.room import NotReadyError, SecureRoom
@@ -61,6 +62,7 @@ class Saying:
         self._link = 0
         self._window = 0
         self._unanswered = 0
+        self._asks = Seldom()
 
     def link_up(self, number: int, window: int) -> None:
         """A link is up, of which nothing was asked yet."""
@@ -141,7 +143,9 @@ class Saying:
     def asked(self, room: Room, device: bytes) -> None:
         """A member's device asks for our key."""
         secure = room.secure
-        if secure is not None and any(each.device == device for each in secure.roster.members.values()):
+        if secure is None or all(each.device != device for each in secure.roster.members.values()):
+            return
+        if self._asks.may((room.name, device), self._now_ms()):
             room.asked[device] = device
             self._want(room, [device])
 

@@ -376,6 +376,31 @@ class HeldTests(TownCase):
         self.place.settle()
         self.assertEqual([("alice", "2")], self.bob.heard())
 
+    def test_asked_all_the_time(self) -> None:
+        """A member who asks all the time does not make us ask the relay all the time, and is handed our key."""
+        self.place.settle()
+        self.alice.forget()
+        device = self.bob.keys.device.public
+        for _ in range(300):
+            self.alice.hear(wire.Asked(LOBBY, device, bytes(16)))
+        self.place.settle()
+        self.assertEqual(1, len(self.alice.said(wire.Hand)))
+        self.assertLess(len(self.alice.said(wire.Want)), 10)
+
+    def test_made_to_ask(self) -> None:
+        """A member whose sessions nobody was given the keys of cannot make us ask for each of them."""
+        self.bob.forget()
+        for _ in range(100):
+            self.alice.conversation.rekey(LOBBY)
+            self.alice.conversation.say(LOBBY, "x")
+            self.place.settle(self.bob)
+            self.catch(wire.SealedKey)
+            self.listen()
+        for _ in range(20):
+            for here in (False, True):
+                self.bob.hear(wire.Presence(LOBBY, "alice", here))
+        self.assertLess(len(self.bob.said(wire.Ask)), 10)
+
     def test_asked_by_a_stranger(self) -> None:
         """A device that is no member's is handed nothing, whoever the relay says asks."""
         self.alice.forget()
