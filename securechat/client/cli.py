@@ -177,7 +177,7 @@ class Client:
         self._store = self._file.open(_now_ms(), lambda: _passphrase(options))
         self._saving: Any = None
         self.worker = CryptoWorker(choose(options.engine), reactor)
-        login = Login(self._store.secrets, _now_ms, self._save)
+        login = Login(self._store.secrets, _now_ms, self._write)
         self.link = Link(_endpoint(reactor, address), address, login, reactor, Pins(home), self._gave_up)
         self.conversation = Conversation(
             self._store.secrets,
@@ -224,14 +224,17 @@ class Client:
             self._saving = self.reactor.callLater(SAVE_S, self._save)
 
     def _save(self) -> None:
+        try:
+            self._write()
+        except ClientError as wrong:
+            self._gave_up(wrong)
+
+    def _write(self) -> None:
         if self._saving is not None and self._saving.active():
             self._saving.cancel()
         self._saving = None
         self.conversation.pack()
-        try:
-            self._file.save(self._store)
-        except ClientError as wrong:
-            self._gave_up(wrong)
+        self._file.save(self._store)
 
     def _put_away(self) -> None:
         self._save()

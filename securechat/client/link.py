@@ -83,10 +83,13 @@ class Login(Protocol):
     """Says who we are; `login.Login` does."""
 
     def hello(self, fingerprint: bytes, nonce: bytes, exporter: bytes) -> Hello:
-        """Answer a greeting on a link: the relay's fingerprint and TLS's exporter, both empty without TLS."""
+        """Answer a greeting on a link: the relay's fingerprint and TLS's exporter, both empty without TLS.
+
+        Raises ClientError where that can't be done, which ends the link.
+        """
 
     def renewal(self) -> Renew | None:
-        """A new prekey, where it is time for one."""
+        """A new prekey, where it is time for one. Raises ClientError where it can't be kept."""
 
 
 class LinkListener(Protocol):
@@ -167,14 +170,21 @@ class ClientProtocol(MessageProtocol):
             if message.version != VERSION:
                 self.fail(refused(self._owner.address, Code.VERSION))
             else:
-                fingerprint = bytes.fromhex(self.fingerprint)
-                self.send(self._owner.login.hello(fingerprint, message.nonce, self.exporter))
+                self._log_in(message)
         elif self._greeting is not None and isinstance(message, Welcome):
             self.welcomed = True
             self.ping_s = min(max(message.limits.ping_s, 1), PING_MOST_S)
             self._owner.logged_in(self, message, self._greeting.motd)
         else:
             self.refuse(Code.OUT_OF_ORDER)
+
+    def _log_in(self, greeting: Greeting) -> None:
+        try:
+            hello = self._owner.login.hello(bytes.fromhex(self.fingerprint), greeting.nonce, self.exporter)
+        except ClientError as wrong:
+            self.fail(wrong)
+        else:
+            self.send(hello)
 
     def link_lost(self, reason: Failure) -> None:
         """The link is gone."""
@@ -349,7 +359,12 @@ class Link:
     def _renew(self) -> None:
         """Now and then: a link may last longer than a prekey should."""
         self._renew_call = self._clock.callLater(RENEW_S, self._renew)
-        renewal = self.login.renewal()
+        try:
+            renewal = self.login.renewal()
+        except ClientError as wrong:
+            if self._protocol is not None:
+                self._protocol.fail(wrong)
+            return
         if renewal is not None:
             self.send(renewal)
 

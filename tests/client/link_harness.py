@@ -106,14 +106,19 @@ class HandLogin:
 
     shown: list[tuple[bytes, bytes, bytes]] = field(default_factory=list)
     renewals: list[wire.Renew] = field(default_factory=list)
+    failure: ClientError | None = None
 
     def hello(self, fingerprint: bytes, nonce: bytes, exporter: bytes) -> wire.Hello:
         """Answer a greeting."""
+        if self.failure is not None:
+            raise self.failure
         self.shown.append((fingerprint, nonce, exporter))
         return HELLO
 
     def renewal(self) -> wire.Renew | None:
         """Renew where a test says so."""
+        if self.failure is not None:
+            raise self.failure
         return self.renewals.pop(0) if self.renewals else None
 
 

@@ -7,7 +7,7 @@ from errno import ENOENT
 from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectError, ConnectionRefusedError, DNSLookupError, TimeoutError
 
-from securechat.client.errors import Exit
+from securechat.client.errors import ClientError, Exit
 from securechat.client.link import LOGIN_S, RENEW_S
 from securechat.wire import messages as wire
 from securechat.wire.codes import REASONS, Code
@@ -74,6 +74,25 @@ class LoginTests(LinkCase):
                 self.clock.advance(10)
             self.assertEqual([each for each in self.said() if isinstance(each, wire.Renew)], due)
             self.transport.clear()
+
+    def test_keys_that_cannot_be_kept(self) -> None:
+        """Where the prekey to be offered can't be kept nothing is said, and the program ends with why."""
+        self.login.failure = ClientError("cannot write the keys")
+        self.open()
+        self.hears(GREETING)
+        self.assertEqual(self.said(), [])
+        self.assertEqual(str(self.error()), "cannot write the keys")
+
+    def test_renewal_that_cannot_be_kept(self) -> None:
+        """A prekey of later that can't be kept is not offered either, and ends the program with why."""
+        self.log_in()
+        self.login.failure = ClientError("cannot write the keys")
+        for _ in range(int(RENEW_S) // 10):
+            self.hears(Ping())
+            self.clock.advance(10)
+        self.clock.advance(0)
+        self.assertEqual([each for each in self.said() if isinstance(each, wire.Renew)], [])
+        self.assertEqual(str(self.error()), "cannot write the keys")
 
     def test_other_version(self) -> None:
         """A relay of another version hears nothing from us."""
