@@ -557,6 +557,8 @@ class Conversation:
             for post_id in declined.ids:
                 pending = room.outbox.pop(post_id, None)
                 if pending is not None:
+                    if pending.job is not None and room.secure is not None:
+                        room.secure.void(pending.job)
                     self._tell(NotSent(room.name, REASONS[code], pending.text, pending.label))
         # A stale epoch needs no answer: its new key comes, or has come, and posts them again.
         self._post_everywhere()
