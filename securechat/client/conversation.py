@@ -89,7 +89,7 @@ class Conversation:
         self._jitter = jitter
         in_order = InOrder(tell)
         self._tell = in_order.tell
-        self._hearing = Hearing(self.name, worker, in_order, send, now_ms)
+        self._hearing = Hearing(self.name, worker, in_order, send, now_ms, keep)
         self._saying = Saying(worker, send, self._tell, now_ms, keep, self._post_everywhere)
         self._membership = Membership(secrets, send, self._tell, now_ms, keep)
         self._rooms: dict[str, Room] = {}

@@ -38,15 +38,25 @@ class Hearing:
     _log = Logger()
 
     def __init__(
-        self, name: str, worker: Opener, tell: InOrder, send: Callable[[Ask], None], now_ms: Callable[[], int]
+        self,
+        name: str,
+        worker: Opener,
+        tell: InOrder,
+        send: Callable[[Ask], None],
+        now_ms: Callable[[], int],
+        changed: Callable[[], None],
     ) -> None:
-        """Take who we are, the worker, where events go, what sends a question to the relay, and the clock."""
+        """Take who we are, the worker, where events go, what sends a question to the relay, and the clock.
+
+        `changed` hears when something was opened: a store of before would let it come a second time.
+        """
         self.opening = 0
         self._name = name
         self._worker = worker
         self._events = tell
         self._send = send
         self._now_ms = now_ms
+        self._changed = changed
         self._times: dict[tuple[str, int], int] = {}
         self._asks = Seldom()
 
@@ -99,6 +109,8 @@ class Hearing:
         told: list[Event] = []
         for outcome in batch.finish(texts):
             told += self._outcome(room, outcome, late)
+        if texts:
+            self._changed()
         slot.fill(told)
 
     def _failed(self, failure: Failure, room: Room, batch: Batch, slot: Slot, count: int) -> None:

@@ -135,6 +135,14 @@ class ForgedTests(HearingCase):
         ((_, reason),) = self.unreadable()
         self.assertIn("it came before", reason)
 
+    def test_kept_when_heard(self) -> None:
+        """What was heard is reason to write the keys: a store of before would let it be told a second time."""
+        before = self.bob.kept
+        self.say("once")
+        self.assertEqual(before, self.bob.kept)
+        self.place.settle()
+        self.assertGreater(self.bob.kept, before)
+
     def test_another_room(self) -> None:
         """A message that was said in another room is not shown here."""
         for each in (self.alice, self.bob):
