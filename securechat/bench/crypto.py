@@ -22,10 +22,10 @@ from securechat.bench.loop import loop_open, loop_seal
 from securechat.bench.material import make_sealed, make_texts
 from securechat.bench.measure import Clock, drive, rows, timer, turns
 from securechat.bench.rows import LOOP, Name, Row
-from securechat.bench.units import size_name
-from securechat.crypto.aead import sealed_bytes
+from securechat.bench.units import count_name, size_name
+from securechat.crypto.aead import MIN_SEALED_BYTES, sealed_bytes
 from securechat.crypto.batch import Batch
-from securechat.crypto.engine import MAX_TOTAL_BYTES, Engine
+from securechat.crypto.engine import MAX_ITEM_BYTES, MAX_TOTAL_BYTES, Engine
 from securechat.crypto.packing import Packed
 
 SIZES: Final = (64, 200, 1024, 4096, 16384)
@@ -33,12 +33,12 @@ COUNTS: Final = (1, 16, 256, 4096, 65536)
 QUICK_SIZES: Final = (200, 4096)
 QUICK_COUNTS: Final = (1, 16, 256)
 OPERATIONS: Final = ("seal", "open")
+LONGEST_TEXT: Final = MAX_ITEM_BYTES - MIN_SEALED_BYTES
 MEMORY_BYTES: Final = 1 << 30
-"""The most text in one batch where nothing else is asked for; some six copies of it exist at a time."""
+"""The most text in one batch where nothing else is asked for and the machine has room for its copies."""
 
 _MESSAGE_BYTES: Final = 512
 """What a short message takes all the same: its key, and Python's objects."""
-_CHECKED: Final = 16
 
 Run = Callable[[], object]
 """Does all n messages once."""
@@ -46,6 +46,10 @@ Run = Callable[[], object]
 
 class BenchError(Exception):
     """The benchmark cannot go on. Its text is one line for the user."""
+
+
+class NoYardstick(Exception):  # noqa: N818
+    """A yardstick cannot be used here. Its text is the reason, in one line for a person."""
 
 
 class Yardstick(Packed, Protocol):
@@ -84,8 +88,11 @@ def grid(sizes: Iterable[int], counts: Sequence[int], most_bytes: int) -> tuple[
     cells, left_out = [], []
     for size in sizes:
         for n in counts:
-            if n * max(size, _MESSAGE_BYTES) > most_bytes or n * sealed_bytes(size) > MAX_TOTAL_BYTES:
-                left_out.append(f"{n} x {size_name(size)}: more than {size_name(most_bytes)} of text at once")
+            pair = f"{count_name(n)} x {size_name(size)}"
+            if n * max(size, _MESSAGE_BYTES) > most_bytes:
+                left_out.append(f"{pair}: more than {size_name(most_bytes)} at once, which --memory bounds")
+            elif n * sealed_bytes(size) > MAX_TOTAL_BYTES or size > LONGEST_TEXT:
+                left_out.append(f"{pair}: more than engines take in one call")
             else:
                 cells += [Cell(operation, size, n) for operation in OPERATIONS]
     return cells, left_out
@@ -103,9 +110,9 @@ def measure_cell(cell: Cell, ways: Ways, budget_s: float, clock: Clock = time.pe
     return rows(drive(turns(list(wanted), budget_s), timers), cell.operation, cell.size, cell.n)
 
 
-def check(name: str, engine: Packed, size: int) -> None:
+def check(name: str, engine: Packed, size: int, n: int) -> None:
     """Let an engine and the loop open each other's messages. Raises BenchError where that does not work."""
-    texts = make_texts(size, _CHECKED)
+    texts = make_texts(size, n)
     sealed = engine.seal(texts.keys, texts.ivs, texts.associated, texts.items)
     by_loop = loop_seal(texts.key_list, texts.associated_list, texts.item_list)
     try:

@@ -11,7 +11,7 @@ path launch: one kernel with nothing to do, and waiting for it, by the caller's 
 import mmap
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
@@ -19,20 +19,20 @@ from typing import Final
 import numpy as np
 
 from securechat.bench.material import ASSOCIATED_BYTES
-from securechat.bench.measure import Clock
+from securechat.bench.measure import LEAST_S, Clock
 from securechat.bench.rows import PATHS, Row
 from securechat.crypto.aead import IV_BYTES, KEY_BYTES, sealed_bytes
 from securechat.crypto.batch import Bytes
 from securechat.crypto.device import Address, Device, Stream
 
 ENGINE: Final = "cuda"
+PCIE: Final = "pcie"
 PIECE_BYTES: Final = 64 << 20
 PIECES: Final = 4
 ROUNDS: Final = 9
 LAUNCHES: Final = 200
 """So many launches make a round: one is too short for a clock."""
 _PADDING_ARGUMENTS: Final = 4
-_LEAST_S: Final = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def allocated(device: Device, size: int) -> Iterator[Address]:
         device.free(address)
 
 
-def measure_copies(device: Device, piece_bytes: int = PIECE_BYTES, rounds: int = ROUNDS) -> tuple[list[Row], Rates]:
+def measure_copies(device: Device, piece_bytes: int = PIECE_BYTES, rounds: int = ROUNDS) -> list[Row]:
     """Time copies into the device, out of it, and both at once, in turns. May raise DeviceError."""
     here, there = device.stream(), device.stream()
     with (
@@ -94,14 +94,18 @@ def measure_copies(device: Device, piece_bytes: int = PIECE_BYTES, rounds: int =
                 seconds = _timed(device, queues)
                 if number:  # the first round touches everything for the first time
                     times[name].append(seconds)
-    found = {name: statistics.median(seconds) for name, seconds in times.items()}
-    rates = Rates(*(piece_bytes / found[name] for name in ("in", "out", "duplex")))
-    return [_row("pcie", name, piece_bytes, 1, seconds) for name, seconds in times.items()], rates
+    return [_row(PCIE, name, piece_bytes, 1, seconds) for name, seconds in times.items()]
+
+
+def copy_rates(rows: Iterable[Row]) -> Rates | None:
+    """Find the rates in the rows of `measure_copies`; None where it was not done."""
+    found = {row.operation: row.rate for row in rows if row.path == PCIE}
+    return Rates(found["in"], found["out"], found["duplex"]) if found else None
 
 
 def measure_launch(
     device: Device, launches: int = LAUNCHES, rounds: int = ROUNDS, clock: Clock = time.perf_counter
-) -> Row:
+) -> list[Row]:
     """Time a kernel that has nothing to do, and waiting for it. May raise DeviceError."""
     stream = device.stream()
     times = []
@@ -112,8 +116,8 @@ def measure_launch(
                 device.launch("check_padding", 1, 32, stream, *[place] * _PADDING_ARGUMENTS, 0)
                 device.wait(device.record(stream))
             if number:
-                times.append(max((clock() - begun) / launches, _LEAST_S))
-    return _row("launch", "round-trip", 0, 1, times)
+                times.append(max((clock() - begun) / launches, LEAST_S))
+    return [_row("launch", "round-trip", 0, 1, times)]
 
 
 def with_limit(row: Row, rates: Rates) -> Row:
@@ -152,7 +156,7 @@ def _timed(device: Device, queues: Sequence[tuple[Stream, Callable[[Stream], Non
     device.wait(begun)
     for end in ends:
         device.wait(end)
-    return max(*(device.seconds_between(begun, end) for end in ends), _LEAST_S) / PIECES
+    return max(*(device.seconds_between(begun, end) for end in ends), LEAST_S) / PIECES
 
 
 def _row(path: str, operation: str, size: int, n: int, times: Sequence[float]) -> Row:

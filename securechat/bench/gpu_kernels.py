@@ -1,8 +1,8 @@
 """What the kernels do with everything in the device's memory: no copies, no Python, the device's own clock.
 
 Rows are of engine cuda and path kernel. Operations seal and open are all launches of the cuda engine for
-it; encrypt and decrypt are AES alone (with its keys' expansion), tag and verify HMAC-SHA-512 alone. Each
-kernel runs in the fastest of SHAPES for it, which is looked for first.
+it in a row; encrypt and decrypt are AES alone (with its keys' expansion), tag and verify HMAC-SHA-512 alone.
+Each kernel runs in the fastest of SHAPES for it, which is looked for first.
 """
 
 import statistics
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from securechat.bench.crypto import BenchError
 from securechat.bench.gpu import ENGINE, ROUNDS, allocated, pinned
 from securechat.bench.material import ASSOCIATED_BYTES, random_batch, random_rows
+from securechat.bench.measure import LEAST_S
 from securechat.bench.rows import Row
 from securechat.crypto.aead import BLOCK_BYTES, IV_BYTES, KEY_BYTES, seal, sealed_bytes
 from securechat.crypto.batch import Bytes
@@ -23,7 +24,7 @@ from securechat.crypto.device import SLACK_BYTES, Address, Device
 
 CASES: Final = ((4096, 65536), (1024, 65536), (65536, 1))
 """Sizes and counts: batches that fill any device, and one message that is as long as chains get."""
-SHAPES: Final = ((128, 1), (128, 2), (128, 4), (256, 1), (256, 2), (256, 3), (512, 1))
+SHAPES: Final = ((128, 1), (128, 2), (128, 4), (256, 1), (256, 2), (256, 3), (512, 1), (512, 2), (512, 4))
 """Threads in a block, and blocks for each multiprocessor."""
 STEPS: Final = {
     "seal": ("cbc_encrypt", "hmac_tag"),
@@ -38,7 +39,6 @@ KERNEL: Final = "kernel"
 _KEY_WORDS: Final = KEY_BYTES // 4
 _AES_KEY_WORD: Final = 8
 _SCHEDULE_WORDS: Final = 60
-_LEAST_S: Final = 1e-9
 
 Shape = tuple[int, int]
 Array = npt.NDArray[Any]
@@ -116,7 +116,7 @@ class Resident:
         end = device.record(self._stream)
         device.wait(begun)
         device.wait(end)
-        return max(device.seconds_between(begun, end), _LEAST_S)
+        return max(device.seconds_between(begun, end), LEAST_S)
 
     def _take(self, stack: ExitStack) -> None:
         n, blocks = self._n, self._n * self._blocks

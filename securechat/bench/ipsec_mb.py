@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from securechat.bench.crypto import NoYardstick
 from securechat.crypto.aead import BLOCK_BYTES, IV_BYTES, MIN_SEALED_BYTES, TAG_BYTES, sealed_bytes
 from securechat.crypto.batch import Batch, Bytes
 from securechat.crypto.engine import Flags
@@ -26,10 +27,6 @@ MOST_BYTES: Final = 65_534
 MOST_ASSOCIATED: Final = 256
 _BUILD_TIMEOUT_S: Final = 60
 _LENGTH_BYTES: Final = 8
-
-
-class NoYardstick(Exception):  # noqa: N818
-    """A yardstick cannot be used here. Its text is the reason, in one line for a person."""
 
 
 def build(folder: Path, path: str | None = None) -> "IpsecMb":

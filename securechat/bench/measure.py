@@ -29,7 +29,8 @@ TURN_S: Final = 0.01
 FEWEST_ROUNDS: Final = 3
 """So many whatever they take: with fewer there is no median."""
 MOST_ROUNDS: Final = 15
-_LEAST_S: Final = 1e-9
+LEAST_S: Final = 1e-9
+"""What counts as no time at all: nothing is divided by less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +60,12 @@ def turns(names: Sequence[Name], budget_s: float) -> Turns:
             seconds = yield Turn(name, times)
         repeats[name] = _repeats(seconds)
         round_s += repeats[name] * seconds
-    rounds = min(MOST_ROUNDS, max(FEWEST_ROUNDS, int(budget_s / max(round_s, _LEAST_S))))
+    rounds = min(MOST_ROUNDS, max(FEWEST_ROUNDS, int(budget_s / max(round_s, LEAST_S))))
     found: Times = {name: [] for name in names}
     for number in range(rounds):
         first = number % len(names)
         for name in (*names[first:], *names[:first]):
-            found[name].append((yield Turn(name, repeats[name])))
+            found[name].append(max((yield Turn(name, repeats[name])), LEAST_S))
     return found
 
 
@@ -103,11 +104,11 @@ def rows(times: Times, operation: str, size: int, n: int) -> list[Row]:
             statistics.median(found),
             min(found),
             max(found),
-            statistics.median(a / max(b, _LEAST_S) for a, b in zip(loop, found, strict=True)),
+            statistics.median(a / b for a, b in zip(loop, found, strict=True)),
         )
         for name, found in times.items()
     ]
 
 
 def _repeats(seconds: float) -> int:
-    return max(1, math.ceil(TURN_S / max(seconds, _LEAST_S)))
+    return max(1, math.ceil(TURN_S / max(seconds, LEAST_S)))

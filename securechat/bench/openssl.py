@@ -7,11 +7,11 @@ times: what a perfect program would take for whom keys, copies and Python cost n
 
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from securechat.bench.crypto import NoYardstick
 from securechat.bench.material import ASSOCIATED_BYTES
-from securechat.bench.ipsec_mb import NoYardstick
 from securechat.bench.rows import Row
 from securechat.crypto.aead import IV_BYTES, TAG_BYTES, sealed_bytes
 
@@ -58,10 +58,10 @@ def parse(printed: str) -> float:
     raise NoYardstick("what `openssl speed -mr` printed is not understood")
 
 
-def estimates(sizes: Sequence[int], n: int, speed: Speed = run_speed) -> list[Row]:
-    """Give a row for sealing and one for opening n messages of each size. Takes three seconds a size."""
+def estimates(counts: Mapping[int, int], speed: Speed = run_speed) -> list[Row]:
+    """Give a row for sealing and one for opening, for so many messages of each size. Takes three seconds a size."""
     rows = []
-    for size in sizes:
+    for size, n in counts.items():
         ciphertext = sealed_bytes(size) - IV_BYTES - TAG_BYTES
         mac_s = _seconds(MAC, ASSOCIATED_BYTES + IV_BYTES + ciphertext + _LENGTH_BYTES, speed)
         for operation, cipher in (("seal", ENCRYPT), ("open", DECRYPT)):

@@ -33,8 +33,8 @@ class Wish:
     yardsticks: tuple[str, ...]
     seconds: float
     """For the whole grid, about."""
-    most_bytes: int
-    """The most text in one batch."""
+    most_bytes: int | None
+    """The most text in one batch; None leaves it to the machine."""
     json: bool
     plot: Path | None
 
@@ -59,8 +59,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--memory",
         metavar="SIZE",
-        help=f"the most text in one batch, of which some six copies exist (default {size_word(MEMORY_BYTES)}); "
-        "larger batches are left out",
+        help=f"the most text in one batch, of which some six copies exist (default {size_word(MEMORY_BYTES)}, or "
+        "an eighth of the free memory if that is less); larger batches are left out",
     )
     parser.add_argument("--json", action="store_true", help="a list of rows on standard output, all else on stderr")
     parser.add_argument("--plot", metavar="FILE.svg", help="draw the rows as well")
@@ -68,9 +68,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def read(options: argparse.Namespace) -> Wish:
     """Understand the options. Raises ValueError, in one line that begins with the option's name."""
-    paths = _chosen("--paths", options.paths, PATHS, DEFAULT_PATHS)
-    plot = None if options.plot is None else Path(options.plot)
-    if plot is not None and plot.suffix.lower() != ".svg":
+    if options.plot is not None and not options.plot.lower().endswith(".svg"):
         raise ValueError(f"--plot: {options.plot!r} does not end in .svg, the one kind of picture there is")
     none = options.yardsticks == "none"
     return Wish(
@@ -78,12 +76,12 @@ def read(options: argparse.Namespace) -> Wish:
         counts=_list("--counts", options.counts, parse_count, QUICK_COUNTS if options.quick else COUNTS),
         engines=_chosen("--engines", options.engines, ENGINES, ENGINES),
         demanded=options.engines is not None,
-        paths=paths,
+        paths=_chosen("--paths", options.paths, PATHS, DEFAULT_PATHS),
         yardsticks=() if none else _chosen("--yardsticks", options.yardsticks, YARDSTICKS, YARDSTICKS),
         seconds=_seconds(options.seconds, QUICK_SECONDS if options.quick else SECONDS),
-        most_bytes=_list("--memory", options.memory, parse_size, (MEMORY_BYTES,))[0],
+        most_bytes=_size("--memory", options.memory),
         json=options.json,
-        plot=plot,
+        plot=None if options.plot is None else Path(options.plot),
     )
 
 
@@ -112,6 +110,13 @@ def _chosen(option: str, text: str | None, known: Sequence[str], otherwise: Sequ
 
     chosen = _list(option, text, parse, otherwise)
     return tuple(word for word in known if word in chosen)
+
+
+def _size(option: str, text: str | None) -> int | None:
+    try:
+        return None if text is None else parse_size(text)
+    except ValueError as wrong:
+        raise ValueError(f"{option}: {wrong}") from None
 
 
 def _seconds(text: str | None, otherwise: float) -> float:
