@@ -26,6 +26,7 @@ Times = dict[Name, list[float]]
 
 TURN_S: Final = 0.01
 """The least time of one turn; shorter work is repeated."""
+MOST_REPEATS: Final = 100_000
 FEWEST_ROUNDS: Final = 3
 """So many whatever they take: with fewer there is no median."""
 MOST_ROUNDS: Final = 15
@@ -111,4 +112,4 @@ def rows(times: Times, operation: str, size: int, n: int) -> list[Row]:
 
 
 def _repeats(seconds: float) -> int:
-    return max(1, math.ceil(TURN_S / max(seconds, LEAST_S)))
+    return min(MOST_REPEATS, max(1, math.ceil(TURN_S / max(seconds, LEAST_S))))
