@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -23,7 +24,7 @@ from securechat.bench.measure import LEAST_S, Clock
 from securechat.bench.rows import PATHS, Row
 from securechat.crypto.aead import IV_BYTES, KEY_BYTES, sealed_bytes
 from securechat.crypto.batch import Bytes
-from securechat.crypto.device import Address, Device, Stream
+from securechat.crypto.device import Address, Device, DeviceError, DeviceMemoryError, Stream
 
 ENGINE: Final = "cuda"
 PCIE: Final = "pcie"
@@ -50,20 +51,28 @@ def pinned(device: Device, size: int) -> Iterator[Bytes]:
     """Lend page-locked memory of the host, which begins on a page and holds zeros."""
     array = np.frombuffer(mmap.mmap(-1, size), np.uint8)
     device.pin(array)
-    try:
+    with _in_the_end(partial(device.unpin, array)):
         yield array
-    finally:
-        device.unpin(array)
 
 
 @contextmanager
 def allocated(device: Device, size: int) -> Iterator[Address]:
     """Lend memory of the device."""
     address = device.allocate(size)
-    try:
+    with _in_the_end(partial(device.free, address)):
         yield address
-    finally:
-        device.free(address)
+
+
+@contextmanager
+def _in_the_end(give_back: Callable[[], None]) -> Iterator[None]:
+    """Give something back, unless the device failed: then it would refuse this too, and closing it takes all along."""
+    try:
+        yield
+    except BaseException as error:
+        if not isinstance(error, DeviceError) or isinstance(error, DeviceMemoryError):
+            give_back()
+        raise
+    give_back()
 
 
 def measure_copies(device: Device, piece_bytes: int = PIECE_BYTES, rounds: int = ROUNDS) -> list[Row]:

@@ -27,6 +27,8 @@ MOST_BYTES: Final = 65_534
 MOST_ASSOCIATED: Final = 256
 _BUILD_TIMEOUT_S: Final = 60
 _LENGTH_BYTES: Final = 8
+_MOST_PADDED: Final = (MOST_BYTES - MOST_ASSOCIATED - IV_BYTES - _LENGTH_BYTES) // BLOCK_BYTES * BLOCK_BYTES
+"""The longest padded text beside the longest associated data."""
 
 
 def build(folder: Path, path: str | None = None) -> "IpsecMb":
@@ -52,7 +54,7 @@ class IpsecMb:
     Nothing else is checked of its arguments: they are the benchmark's own.
     """
 
-    longest_text: Final = MOST_BYTES - MOST_ASSOCIATED - IV_BYTES - BLOCK_BYTES - _LENGTH_BYTES
+    longest_text: Final = _MOST_PADDED - 1
 
     def __init__(self, library: Any) -> None:
         """Take the library that was built. Raises NoYardstick where it cannot work on this processor."""
@@ -70,12 +72,12 @@ class IpsecMb:
 
     def seal(self, keys: Bytes, ivs: Bytes, associated: Batch, plaintext: Batch) -> Batch:
         """See Engine. Raises ValueError where items differ in length or are too long."""
-        count, size = len(plaintext), _common_length(plaintext)
+        count, size = len(plaintext), _common_length(plaintext, self.longest_text)
         record = sealed_bytes(size)
         out = np.empty(count * record, np.uint8)
         failed = self._library.seal(
-            self._state, count, keys.ctypes.data, ivs.ctypes.data, *_start(associated), *_start(plaintext),
-            out.ctypes.data,
+            self._state, count, keys.ctypes.data, ivs.ctypes.data, *_start(associated, MOST_ASSOCIATED),
+            *_start(plaintext, size), out.ctypes.data,
         )  # fmt: skip
         if failed:
             raise ValueError(f"ipsec-mb failed at {failed} messages")
@@ -83,14 +85,14 @@ class IpsecMb:
 
     def open(self, keys: Bytes, associated: Batch, sealed: Batch) -> tuple[Batch, Flags]:
         """See Engine. Raises ValueError where items differ in length or are too long or too short."""
-        count, record = len(sealed), _common_length(sealed)
+        count, record = len(sealed), _common_length(sealed, _MOST_PADDED + IV_BYTES + TAG_BYTES)
         if record < MIN_SEALED_BYTES or record % BLOCK_BYTES:
             raise ValueError("sealed: expected whole blocks, and at least an iv, a block and a tag")
         padded = record - IV_BYTES - TAG_BYTES
         out, lengths = np.empty(count * padded, np.uint8), np.empty(count, np.int64)
         self._library.open_records(
-            self._state, count, keys.ctypes.data, *_start(associated), *_start(sealed), out.ctypes.data,
-            lengths.ctypes.data,
+            self._state, count, keys.ctypes.data, *_start(associated, MOST_ASSOCIATED),
+            *_start(sealed, record), out.ctypes.data, lengths.ctypes.data,
         )  # fmt: skip
         return _closed_up(out, lengths, padded)
 
@@ -101,17 +103,17 @@ class IpsecMb:
             self._state = None
 
 
-def _common_length(batch: Batch) -> int:
+def _common_length(batch: Batch, most: int) -> int:
     lengths = batch.lengths
     length = int(lengths[0]) if len(lengths) else 0
-    if (lengths != length).any() or length > MOST_BYTES - MOST_ASSOCIATED:
+    if (lengths != length).any() or length > most:
         raise ValueError("expected items of one length that fits a job")
     return length
 
 
-def _start(batch: Batch) -> tuple[int, int]:
-    """Give the address of the first item and the length of each."""
-    return batch.buffer.ctypes.data + int(batch.offsets[0]), _common_length(batch)
+def _start(batch: Batch, most: int) -> tuple[int, int]:
+    """Give the address of the first item and the length of each, which is at most so much."""
+    return batch.buffer.ctypes.data + int(batch.offsets[0]), _common_length(batch, most)
 
 
 def _closed_up(out: Bytes, lengths: Any, padded: int) -> tuple[Batch, Flags]:

@@ -196,11 +196,8 @@ def _captions(panel: Panel) -> list[str]:
         # Words that belong together are kept together by spaces that do not break.
         words = f"{' '.join(crossing.ahead)} {_where(crossing)}".replace(" ", "\N{NO-BREAK SPACE}")
         said.setdefault(passed, []).append(words)
-    return [
-        line
-        for passed, ways in said.items()
-        for line in wrap(f"Ahead of {passed} from n on: {', '.join(ways)}", _CAPTION_LETTERS, break_on_hyphens=False)
-    ]
+    sentences = (f"Ahead of {passed} from n on: {', '.join(ways)}" for passed, ways in said.items())
+    return [line for words in sentences for line in wrap(words, _CAPTION_LETTERS, break_on_hyphens=False)]
 
 
 def _where(crossing: Crossover) -> str:

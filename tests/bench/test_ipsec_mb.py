@@ -8,7 +8,7 @@ import numpy as np
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from securechat.bench.crypto import NoYardstick
-from securechat.bench.ipsec_mb import NO_COMPILER, NO_LIBRARY, NO_PROCESSOR, IpsecMb, build
+from securechat.bench.ipsec_mb import MOST_ASSOCIATED, NO_COMPILER, NO_LIBRARY, NO_PROCESSOR, IpsecMb, build
 from securechat.bench.material import ASSOCIATED_BYTES, random_batch, random_rows
 from securechat.crypto.batch import Batch
 from securechat.crypto.cpu import CpuEngine
@@ -110,12 +110,25 @@ class IpsecMbTests(SynchronousTestCase):
     def test_unequal_lengths(self) -> None:
         """Items of different lengths, too long ones, and impossible sealed ones are a ValueError."""
         keys, ivs, associated = random_rows(2, 64), random_rows(2, 16), random_batch(2, 32)
-        for texts in (Batch.join([b"1", b"22"]), random_batch(2, 70_000)):
+        for texts in (Batch.join([b"1", b"22"]), random_batch(2, self.yardstick.longest_text + 1)):
             with self.assertRaises(ValueError):
                 self.yardstick.seal(keys, ivs, associated, texts)
-        for sealed in (random_batch(2, 63), random_batch(2, 48)):
+        for sealed in (random_batch(2, 63), random_batch(2, 48), random_batch(2, 70_016)):
             with self.assertRaises(ValueError):
                 self.yardstick.open(keys, associated, sealed)
+        for long in (random_batch(2, MOST_ASSOCIATED + 1), Batch.join([b"1", b"22"])):
+            with self.assertRaises(ValueError):
+                self.yardstick.seal(keys, ivs, long, random_batch(2, 16))
+            with self.assertRaises(ValueError):
+                self.yardstick.open(keys, long, random_batch(2, 64))
+
+    def test_the_longest(self) -> None:
+        """The longest text fits beside the longest associated data."""
+        keys, ivs = random_rows(20, 64), random_rows(20, 16)
+        associated, texts = random_batch(20, MOST_ASSOCIATED), random_batch(20, self.yardstick.longest_text)
+        sealed = self.yardstick.seal(keys, ivs, associated, texts)
+        self.assertEqual(sealed.split(), self.engine.seal(keys, ivs, associated, texts).split())
+        self.assertEqual(self.yardstick.open(keys, associated, sealed)[0].split(), texts.split())
 
     def test_parts_of_a_batch(self) -> None:
         """A batch may begin anywhere in its buffer."""
