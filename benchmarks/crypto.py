@@ -126,14 +126,15 @@ async def benchmark(reactor: Any, arguments: argparse.Namespace) -> None:
         for batch_items in (1, 64, 128, 256, 1024):
             print(await latency(reactor, batch_items, 1 if arguments.quick else 4), flush=True)
         return
-    worker = CryptoWorker(CpuEngine(), reactor, max_bytes=1 << 30)
-    worker.startService()
+    surveyed = survey()
     table = sys.stderr if arguments.json else sys.stdout
     print(one_line(machine()), HEAD, sep="\n", file=table)
-    for name, reason in survey().items():
+    for name, reason in surveyed.items():
         if reason is not None:
             print(f"no {name} engine: {reason}", file=sys.stderr)
-    engines = {name: choose(name) for name, reason in survey().items() if reason is None}
+    engines = {name: choose(name) for name, reason in surveyed.items() if reason is None}
+    worker = CryptoWorker(CpuEngine(), reactor, max_bytes=1 << 30)
+    worker.startService()
     sizes, counts = (QUICK_SIZES, QUICK_COUNTS) if arguments.quick else (SIZES, COUNTS)
     found = []
     for cell in grid(sizes, counts, MOST_BYTES)[0]:

@@ -65,7 +65,7 @@ def allocated(device: Device, size: int) -> Iterator[Address]:
 
 @contextmanager
 def _in_the_end(give_back: Callable[[], None]) -> Iterator[None]:
-    """Give something back, unless the device failed: then it would refuse this too, and closing it takes all along."""
+    """Give something back, unless the device failed: it would refuse, and closing it takes all along."""
     try:
         yield
     except BaseException as error:

@@ -140,6 +140,16 @@ class MetadataTests(SynchronousTestCase):
         self.assertEqual(len(versions), 1)
         self.assertIsInstance(ast.literal_eval(versions[0]), str)
 
+    def test_data_files_are_there(self) -> None:
+        """Every file beside modules that setup.cfg packages is there: the kernels, ipsec-mb's yardstick, the marker."""
+        found = {
+            f"{package}: {pattern}": len(list((CHECKOUT / package.replace(".", "/")).glob(pattern)))
+            for package, patterns in self.setup["options.package_data"].items()
+            for pattern in patterns.split(",")
+        }
+        self.assertIn("securechat.bench: ipsec_mb.c", found)
+        self.assertEqual([name for name, count in found.items() if not count], [])
+
     def test_no_data_folder_is_packaged(self) -> None:
         """Only the package and Twisted's plugin folder are taken, not folders whose names begin alike."""
         found = self.setup["options.packages.find"]["include"].split()
