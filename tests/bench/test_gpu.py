@@ -175,6 +175,15 @@ class KernelTests(DeviceTestCase):
             with self.assertRaises(BenchError):
                 resident.check()
 
+    def test_wrong_together(self) -> None:
+        """Nor where sealing and opening agree with each other and with nobody else: here on another key."""
+        with Resident(self.device, 64, 2) as resident:
+            for kernel in ("cbc_encrypt", "decrypt_keys"):
+                items, (keys, words, _, *others) = resident.launches[kernel]
+                resident.launches[kernel] = items, (keys, words, 0, *others)
+            with self.assertRaises(BenchError):
+                resident.check()
+
     def test_wrong_opening(self) -> None:
         """Nor where only the way back is wrong."""
         with Resident(self.device, 64, 2) as resident:
