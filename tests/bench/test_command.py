@@ -7,7 +7,7 @@ from xml.etree.ElementTree import fromstring
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from securechat.bench.command import FAILED, USAGE, Surroundings
+from securechat.bench.command import Surroundings
 from securechat.bench.report import HEAD
 from securechat.bench.rows import Row
 from securechat.bench.watch import NO_MEMORY
@@ -20,6 +20,7 @@ from tests.kernels.builds import built
 from tests.kernels.host import NO_COMPILER, have_compiler
 from tests.kernels.host_device import HostDevice
 
+FAILED, USAGE = 1, 2
 SPEED = "+F:1:x:1000000.00\n"
 
 
