@@ -8,6 +8,7 @@ from xml.etree.ElementTree import fromstring
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.bench.command import Surroundings
+from securechat.bench.measure import TURN_S
 from securechat.bench.report import HEAD
 from securechat.bench.rows import Row
 from securechat.bench.watch import NO_MEMORY
@@ -15,12 +16,14 @@ from securechat.crypto.cpu import CpuEngine
 from securechat.crypto.cuda import CudaEngine
 from securechat.crypto.device import Device, DeviceUnavailable
 from securechat.crypto.engines import EngineUnavailable
-from tests.bench.harness import GONE, TINY, CpuYardstick, Machine, WatchedEngine, WrongOpen, bench
+from tests.bench.harness import GONE, TINY, CpuYardstick, HandClock, Machine, WatchedEngine, WrongOpen, bench
 from tests.kernels.builds import built
 from tests.kernels.host import NO_COMPILER, have_compiler
 from tests.kernels.host_device import HostDevice
 
 FAILED, USAGE = 1, 2
+BEFORE_THE_GRID = 14
+"""The launches of a CUDA engine's test of itself and of the benchmark's: two for sealing and five for opening."""
 SPEED = "+F:1:x:1000000.00\n"
 
 
@@ -201,7 +204,8 @@ class GpuTests(SynchronousTestCase):
         return Machine(
             engines={"cpu": CpuEngine(), "cuda": cuda},
             open_gpu=alone,
-            others={"gpu_cases": ((64, 3), (100, 1)), "piece_bytes": 4096},
+            # By this clock all work takes as long as a turn, so that how often it is done is always the same.
+            others={"gpu_cases": ((64, 3), (100, 1)), "piece_bytes": 4096, "clock": HandClock(step=2 * TURN_S)},
         )
 
     def test_rows(self) -> None:
@@ -273,7 +277,7 @@ class GpuTests(SynchronousTestCase):
         devices: list[HostDevice] = []
 
         def failing() -> Device:
-            devices.append(HostDevice(built(), fail_at="launch", fail_after=300))
+            devices.append(HostDevice(built(), fail_at="launch", fail_after=BEFORE_THE_GRID + 3))
             return devices[-1]
 
         ran = bench(self.machine(engine=failing), *words, "--json")
@@ -287,7 +291,7 @@ class GpuTests(SynchronousTestCase):
 
     def test_demanded_engine_fails_midway(self) -> None:
         """Where the engine was asked for by name that ends the run."""
-        failing = self.machine(engine=lambda: HostDevice(built(), fail_at="launch", fail_after=300))
+        failing = self.machine(engine=lambda: HostDevice(built(), fail_at="launch", fail_after=BEFORE_THE_GRID + 3))
         ran = bench(failing, *TINY, "--engines", "cpu,cuda")
         self.assertEqual(ran.status, FAILED)
         self.assertEqual(
