@@ -2,13 +2,16 @@
 
 The host's engine is there at once and does everything until the accelerator is. Opening that takes a second
 or more, and learning what both cost another moment (see calibration), so this happens in a thread beside and
-begins with the first batch: a program that seals nothing never wakes a GPU, and one that becomes a daemon
-by forking does so before there are threads. Where the accelerator can't be opened, or loses its device later,
-the host's engine goes on alone, and one line in the log says why.
+begins with the first batch of LEAST_ITEMS: a chat, which seals its messages one by one, never wakes a GPU nor
+waits at its end for one that is still being opened, and a program that becomes a daemon by forking does so
+before there are threads. Where the accelerator can't be opened, or loses its device later, the host's engine
+goes on alone, and one line in the log says why.
 
 Which engine is sooner is for `policy` to say, from `costs` that are measured once and kept (`cost_cache`).
-An accelerator tells by a property `usable` that it has lost its device (until it says so, it has finished its
-batch in some other way), and by one named `facts` what device it has; both may be missing.
+An accelerator tells by a property `usable` that it has lost its device (the batch it lost it with, it has
+finished in some other way), and by one named `facts` what device it has; both may be missing. A batch for which
+it raises an error instead is done by the host's engine: if that refuses it as well, the caller was wrong, and
+otherwise the accelerator was, which is not asked again.
 """
 
 import time
@@ -25,9 +28,11 @@ from securechat.crypto.costs import OPERATIONS, Operation, Shape
 from securechat.crypto.engine import Engine, Flags
 from securechat.crypto.figures import CROSSOVER_BYTES, AcceleratorState, AutoStats, EngineStats, ModelStats
 from securechat.crypto.lane import Lane, ThreadLane
-from securechat.crypto.opening import LOST, Opened, Opener, Refused, usable
+from securechat.crypto.opening import LOST, Opened, Opener, Refused, reason_of, usable
 from securechat.crypto.policy import Policy
 
+LEAST_ITEMS: Final = 16
+"""The least that a batch holds for which an accelerator is opened: one of fewer pays on none (docs/ENGINE.md)."""
 LARGE_ITEMS: Final = 16_384
 """What one batch should hold where there is an accelerator that pays; at 1 KiB each a GPU is busy for 1 ms."""
 
@@ -123,7 +128,6 @@ class AutoEngine:
         if self._state is AcceleratorState.OPENING:
             self._closing = True
             self._lane.end()
-            self._closing = False
         outcome, self._outcome = self._outcome, None
         at_hand = outcome if isinstance(outcome, Opened) else self._opened
         self._opened = None
@@ -179,31 +183,44 @@ class AutoEngine:
         """Have a batch done by one engine or the other; by the host's where there is no telling its shape."""
         if shape is None:
             return work(self._host)
-        opened = self._at_hand()
-        accelerated = opened is not None and opened.policy.accelerates(operation, shape)
-        begun = self._seconds()
-        result = work(opened.engine if opened is not None and accelerated else self._host)
-        took = self._seconds() - begun
-        self._tallies[accelerated].add(shape, took)
-        if opened is not None and learn and usable(opened.engine):
+        opened = self._at_hand(shape.items)
+        if opened is None:
+            return self._timed(False, self._host, shape, work)[0]
+        accelerated = opened.policy.accelerates(operation, shape)
+        try:
+            result, took = self._timed(accelerated, opened.engine if accelerated else self._host, shape, work)
+        except Exception as error:
+            if not accelerated:
+                raise
+            result, _ = self._timed(False, self._host, shape, work)
+            self._refuse(reason_of(error))
+            return result
+        if not usable(opened.engine):
+            self._refuse(LOST)
+        elif learn:
             opened.policy.learn(operation, accelerated, shape, took)
         return result
 
-    def _at_hand(self) -> Opened | None:
-        """Give the accelerator if it is there and works; begin to open it where nobody has."""
-        if self._state is AcceleratorState.CLOSED:
+    def _timed(
+        self, accelerated: bool, engine: Engine, shape: Shape, work: Callable[[Engine], T]
+    ) -> tuple[T, float]:
+        """Have a batch done by this engine, and count it; give the seconds that it took as well."""
+        begun = self._seconds()
+        result = work(engine)
+        took = self._seconds() - begun
+        self._tallies[accelerated].add(shape, took)
+        return result, took
+
+    def _at_hand(self, items: int) -> Opened | None:
+        """Give the accelerator if it is there and works; begin to open it where nobody has and it may pay."""
+        if self._state is AcceleratorState.CLOSED and items >= LEAST_ITEMS:
             self._begin_opening()
         elif self._state is AcceleratorState.OPENING and self._outcome is not None:
             self._end_opening()
-        if self._state is not AcceleratorState.USABLE or self._opened is None:
-            return None
-        if not usable(self._opened.engine):
-            self._refuse(LOST)
-            return None
-        return self._opened
+        return self._opened if self._state is AcceleratorState.USABLE else None
 
     def _begin_opening(self) -> None:
-        self._state = AcceleratorState.OPENING
+        self._state, self._closing = AcceleratorState.OPENING, False
         self._lane.start()
         self._lane.submit(self._open)
 
@@ -215,9 +232,10 @@ class AutoEngine:
         """Let the thread beside end, which waits for it, and take what it found."""
         self._lane.end()
         outcome, self._outcome = self._outcome, None
+        assert outcome is not None, "whatever goes wrong with opening is an outcome"
         if isinstance(outcome, Opened):
             self._take(outcome)
-        elif outcome is not None:
+        else:
             self._refuse(outcome.reason)
 
     def _take(self, opened: Opened) -> None:

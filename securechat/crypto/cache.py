@@ -15,6 +15,12 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 
+def user_folder(environ: Mapping[str, str]) -> Path:
+    """Tell where this user's files are."""
+    home = environ.get("SECURECHAT_HOME")
+    return Path(os.path.expanduser(home)) if home else user_cache_path("securechat")
+
+
 class Cache:
     """The files of one folder."""
 
@@ -25,8 +31,7 @@ class Cache:
     @classmethod
     def of_user(cls, environ: Mapping[str, str]) -> "Cache":
         """Give this user's."""
-        home = environ.get("SECURECHAT_HOME")
-        return cls(Path(os.path.expanduser(home)) if home else user_cache_path("securechat"))
+        return cls(user_folder(environ))
 
     def read(self, name: str, most_bytes: int) -> bytes | None:
         """Give what is kept under a name; None where nothing of ours is, or more than so many bytes."""

@@ -1,9 +1,9 @@
 """The costs of engines on disk, so that a machine is measured once and not at every start.
 
-One JSON file for a user, readable by its owner only: `engine-costs.json` in `SECURECHAT_HOME`, else where the
-system keeps a user's caches. Entries are found by a key in which stands whatever the costs depend on; after an
-upgrade or on another machine there is none, and it is measured again. So it is whenever the file cannot be read,
-is damaged or of another kind. Nothing here raises: a cache that does not work costs a moment at each start.
+One JSON file in the user's cache folder (see cache): `engine-costs.json`. Entries are found by a key in which
+stands whatever the costs depend on; after an upgrade or on another machine there is none, and it is measured
+again. So it is whenever the file cannot be read, is damaged or of another kind. Nothing here raises: a cache
+that does not work costs a moment at each start.
 
 Costs are no secret, and what somebody else might write there only makes a slower engine be chosen.
 """
@@ -11,15 +11,13 @@ Costs are no secret, and what somebody else might write there only makes a slowe
 import json
 import os
 import platform
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
-from platformdirs import user_cache_path
-
+from securechat.crypto.cache import Cache, user_folder
 from securechat.crypto.costs import EngineCosts, engine_costs_from_json
 
 FILE: Final = "engine-costs.json"
@@ -34,8 +32,7 @@ _LIBRARIES: Final = ("securechat", "cryptography", "numpy", "pycuda")
 
 def cache_file(environ: Mapping[str, str]) -> Path:
     """Tell where this user's costs are kept."""
-    home = environ.get("SECURECHAT_HOME")
-    return (Path(os.path.expanduser(home)) if home else user_cache_path("securechat")) / FILE
+    return user_folder(environ) / FILE
 
 
 def cost_key(engine: str, device: str = "") -> str:
@@ -63,7 +60,7 @@ class CostCache:
 
     def __init__(self, path: Path) -> None:
         """Take its place. Neither it nor its folder need be there."""
-        self._path = path
+        self._cache, self._name = Cache(path.parent), path.name
 
     def find(self, key: str) -> EngineCosts | None:
         """Give what is kept under a key; None where nothing usable is."""
@@ -80,29 +77,14 @@ class CostCache:
         entries[key] = costs.as_json()
         for oldest in list(entries)[:-MOST_ENTRIES]:
             del entries[oldest]
-        with suppress(OSError):
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._write(json.dumps({"format": FORMAT, "engines": entries}, indent=1))
-
-    def _write(self, text: str) -> None:
-        # mkstemp makes the file for its owner alone, under a name that was free; not synced to the disk, since
-        # a file that a power cut left damaged is measured again.
-        descriptor, part = tempfile.mkstemp(prefix=f"{FILE}.", dir=self._path.parent)
-        try:
-            with open(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-            os.replace(part, self._path)
-        except OSError:
-            with suppress(OSError):
-                os.unlink(part)
+        text = json.dumps({"format": FORMAT, "engines": entries}, indent=1)
+        self._cache.write(self._name, text.encode())
 
     def _read(self) -> dict[str, Any]:
         """Give all entries, not looked into; none where the file is not one of ours."""
         # Deep nesting makes the parser give up with a RecursionError.
-        with suppress(OSError, ValueError, RecursionError):
-            with open(self._path, "rb") as file:
-                text = file.read(MOST_BYTES + 1)
-            found = json.loads(text) if len(text) <= MOST_BYTES else None
+        with suppress(ValueError, RecursionError):
+            found = json.loads(self._cache.read(self._name, MOST_BYTES) or b"{}")
             if isinstance(found, dict) and found.get("format") == FORMAT and isinstance(found.get("engines"), dict):
                 entries: dict[str, Any] = found["engines"]
                 return entries

@@ -14,7 +14,7 @@ CROSSOVER_BYTES: Final = (200, 1_024)
 class AcceleratorState(Enum):
     """How it stands with the accelerator."""
 
-    CLOSED = "not opened, for nothing was sealed or opened yet"
+    CLOSED = "not open, for no batch was large enough yet"
     OPENING = "opening"
     USABLE = "usable"
     UNUSABLE = "not usable"

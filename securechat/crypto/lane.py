@@ -18,7 +18,7 @@ class Lane(Protocol):
         """Run a job, after those submitted before, never within this call. The job must not raise."""
 
     def end(self) -> None:
-        """Wait for the thread to end. Called once the last job has reported back; may be started again."""
+        """End the thread once all its jobs are done, and wait for that. May be started again."""
 
 
 class ThreadLane:
@@ -43,7 +43,7 @@ class ThreadLane:
         self._jobs.put(job)
 
     def end(self) -> None:
-        """End the thread and wait for it: not for long, as it has nothing left to do."""
+        """Let the thread do what it still has to do, end it, and wait for that."""
         if self._thread is not None:
             self._jobs.put(None)
             self._thread.join()

@@ -58,7 +58,7 @@ class Opener:
         try:
             engine = self._open_accelerator()
         except BaseException as error:
-            return Refused(_reason(error))
+            return Refused(reason_of(error))
         try:
             # An engine is for one thread at a time, and the host's own is at work: this is another one.
             host = self._make_host()
@@ -93,16 +93,16 @@ def usable(engine: Engine) -> bool:
 
 def _closed_after(engine: Engine, error: BaseException) -> str:
     """Close an accelerator that can't be used; give the reason, which counts for more than a failing close."""
-    reason = _reason(error)
+    reason = reason_of(error)
     try:
         engine.close()
     except BaseException as another:
-        return f"{reason}; then {_reason(another)}"
+        return f"{reason}; then {reason_of(another)}"
     return reason
 
 
-def _reason(error: BaseException) -> str:
-    """Give an error's text where it is one of ours; of others only kind and place: they may hold contents."""
+def reason_of(error: BaseException) -> str:
+    """Give an error in one line: its text where it is ours, else kind and place, for others may hold contents."""
     if isinstance(error, CryptoError):
         return " ".join(str(error).split())
     frames = traceback.extract_tb(error.__traceback__)
