@@ -52,20 +52,20 @@ def _engines(verbose: bool) -> int:
     from securechat.crypto.engines import choose, survey
     from securechat.crypto.figures import lines
 
-    for name, reason in survey().items():
+    reasons = survey()
+    for name, reason in reasons.items():
         print(f"{name:<8}{'usable' if reason is None else f'not usable: {reason}'}")
     engine = choose("auto")
     try:
-        if not isinstance(engine, AutoEngine):
-            print(f"auto    takes {engine.name}")
-            if verbose:
-                print("        always: without a GPU there is nothing to choose between, and nothing was measured")
-            return 0
-        print(f"auto    takes {engine.host}, and a GPU where that is faster")
-        if verbose:
+        # Where there may be a GPU but none could be opened just now, auto will find that out, too.
+        gpu = ", and a GPU where that is faster" if reasons["cuda"] is None else ""
+        print(f"auto    takes {engine.host if isinstance(engine, AutoEngine) else engine.name}{gpu}")
+        if verbose and isinstance(engine, AutoEngine):
             engine.prepare()
             for line in lines(engine.stats):
                 print(f"        {line}")
+        elif verbose:
+            print("        always: without a GPU there is nothing to choose between, and nothing was measured")
         return 0
     finally:
         engine.close()

@@ -13,6 +13,7 @@ from typing import Final
 from cryptography.x509 import load_der_x509_certificate
 from twisted.trial.unittest import SynchronousTestCase
 
+from securechat.crypto.engines import survey
 from securechat.relay.limits import RelayLimits
 from securechat.wire.address import fingerprint
 from securechat.wire.codes import Code
@@ -129,6 +130,20 @@ class StartTests(SynchronousTestCase):
             (["extra"], "takes options only"),
         ]:
             self.fails(*options, words=words)
+
+    def test_engines(self) -> None:
+        """With every engine that can be used here it starts and stops; another is one line that says why not."""
+        for name, reason in {"auto": None, **survey()}.items():
+            if reason is not None:
+                line = self.fails("--plaintext", "--engine", name, words=reason)
+                self.assertEqual(line, f"securechat: engine {name!r} is not available: {reason}")
+                continue
+            relay = RelayProcess(self, "--plaintext", "--engine", name)
+            Talker(self, relay.address).until(Greeting)
+            relay.terminate()
+            self.assertIn(relay.wait(), STOPPED)
+            self.assertIn("relay stopped", relay.output)
+            self.assertNotIn("Traceback", relay.output)
 
     def test_monotonic(self) -> None:
         """Once the service is made the reactor's clock is the monotonic one, and timers keep time by it."""

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from securechat.crypto.engines import survey
 from tests.system.programs import JsonLines, Relay, Terminal
 
 
@@ -67,6 +68,34 @@ class TwoPeopleTests(SynchronousTestCase):
         carol = JsonLines(self, self.home("carol"), "chat", "carol", "--relay", relay.address)
         self.assertEqual(carol.end(), 77)
         self.assertEqual([alice.end(), bob.end()], [0, 0])
+
+    def test_engines(self) -> None:
+        """Whichever engines people ask for, they read each other; a missing one is one line and status 1."""
+        relay = Relay(self)
+        engines = survey()
+        readers = {}
+        for name in ("auto", *[name for name, reason in engines.items() if reason is None]):
+            readers[name] = JsonLines(
+                self, self.home(name), "chat", name, "--relay", relay.address, "--engine", name
+            )
+            readers[name].next("key")
+        for name, writer in readers.items():
+            writer.put(text=f"sealed by {name}")
+            for reader in readers.values():
+                if reader is not writer:
+                    self.assertEqual(reader.next("message")["text"], f"sealed by {name}")
+        self.assertEqual([each.end() for each in readers.values()], [0] * len(readers))
+        for name, reason in engines.items():
+            if reason is not None:
+                missing = JsonLines(
+                    self, self.home(name), "chat", "dave", "--relay", relay.address, "--engine", name
+                )
+                self.assertEqual(missing.end(), 1)
+                assert missing.process.stderr is not None
+                self.assertEqual(
+                    missing.process.stderr.read().decode(),
+                    f"securechat: engine {name!r} is not available: {reason}\n",
+                )
 
     def test_goodbye(self) -> None:
         """When the relay stops, a client says that it lost it and why, and loses no line that is typed then."""
