@@ -100,7 +100,8 @@ class CryptoWorker(Service):
 
         At most `max_items` and `max_bytes` (keys not counted) wait or are worked on; a request beyond
         that fails at once with BacklogFull, whole. At most `max_batch_items` and `max_batch_bytes` make
-        one batch, or one item that is larger; a long request is spread over several.
+        one batch, or one item that is larger; a long request is spread over several. An engine with
+        `preferred_items` gets more items, but not of more requests (see the module's description).
 
         An idle worker starts a batch when `flush_items` items wait, or when the first request has
         waited `flush_s`; as it stands, at once. More is for an engine that is forced on and slow with
@@ -146,8 +147,8 @@ class CryptoWorker(Service):
     @property
     def engine_stats(self) -> AutoStats | None:
         """What an engine that chooses between others has done and why; None for any other engine."""
-        stats: AutoStats | None = getattr(self._engine, "stats", None)
-        return stats
+        stats: object = getattr(self._engine, "stats", None)
+        return stats if isinstance(stats, AutoStats) else None
 
     def startService(self) -> None:
         """Start the thread, and what has been asked for before."""

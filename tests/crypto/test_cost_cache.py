@@ -94,7 +94,7 @@ class CostCacheTests(SynchronousTestCase):
             self.assert_ignored(json.dumps(each).encode())
         self.assert_ignored(b"\xff\xfe")
         self.assert_ignored(b"[" * 50_000)
-        self.assert_ignored(json.dumps(good).encode() + b" " * MOST_BYTES + b"!")
+        self.assert_ignored(json.dumps(good).encode() + b" " * MOST_BYTES)
 
     @given(st.binary(max_size=200))
     def test_any_bytes(self, content: bytes) -> None:

@@ -15,6 +15,8 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from securechat.crypto import aead
 from securechat.crypto.aead import OpenError
+from securechat.crypto.auto import AutoEngine
+from securechat.crypto.engines import choose, survey
 from securechat.crypto.gathering import Item
 from securechat.crypto.lane import ThreadLane
 from securechat.crypto.worker import BacklogFull, CryptoWorker, WorkerStopped
@@ -482,6 +484,17 @@ class StatsTests(SynchronousTestCase):
         self.assertEqual((stats.failed_batches, stats.held_items, stats.held_bytes), (0, 0, 0))
         self.assertEqual((before.batches, rig.worker.engine), (0, "cpu"))
 
+    def test_engine_stats(self) -> None:
+        """An engine that chooses between others has its figures told; what another one counts for itself is not."""
+        auto = AutoEngine(WatchedEngine, WatchedEngine)
+        self.assertEqual(CryptoWorker(auto, HandReactor()).engine_stats, auto.stats)
+        self.assertIsNone(Rig.new().worker.engine_stats)
+
+        class Counting(WatchedEngine):
+            stats = "something"
+
+        self.assertIsNone(Rig.new(engine=Counting()).worker.engine_stats)
+
     def test_wait(self) -> None:
         """A request's wait ends when its first item goes to the thread."""
         rig = Rig.new(max_batch_items=2)
@@ -661,6 +674,20 @@ class RealThreadTests(TestCase):
             await self.assertFailure(self.worker.seal(KEY, b"", b""), RuntimeError)
         self.engine.failure = None
         self.assertEqual(len(await self.worker.seal(KEY, b"", b"")), 64)
+
+    async def test_every_engine(self) -> None:
+        """It works on every engine that can be used here, and on auto, the same way."""
+        texts = vectors.ragged(Random(2), 300, 500)
+        for name in ("auto", *[name for name, reason in survey().items() if reason is None]):
+            worker = CryptoWorker(choose(name), self)
+            worker.startService()
+            sealed = await worker.seal_many([(KEY, b"a", text) for text in texts])
+            self.assertEqual([aead.open(KEY, b"a", each) for each in sealed], texts, name)
+            forged = [*sealed[:-1], sealed[-1][:-1]]
+            opened = await worker.open_many([(KEY, b"a", each) for each in forged])
+            self.assertEqual(opened, [*texts[:-1], None], name)
+            self.assertEqual((worker.stats.items, worker.stats.failed_batches), (600, 0), name)
+            await worker.stopService()
 
     async def test_start_stop_start(self) -> None:
         """Stopped and started again, it has a new thread and works."""
