@@ -67,7 +67,8 @@ class EngineChooser:
         """Make the engine called `name`.
 
         `auto` is native where that was built and otherwise cpu. Only where there may be a GPU has it
-        something to choose between, and is an AutoEngine on top of that one.
+        something to choose between, and is an AutoEngine on top of that one, which opens the GPU later and
+        does without where that fails. `cuda` opens it now, which takes a second or more.
 
         Raises EngineUnavailable for `native` and `cuda` where they cannot be used, ValueError for a name
         not in NAMES.

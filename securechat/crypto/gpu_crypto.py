@@ -26,9 +26,10 @@ class GPUCrypto:
         """Take a secret of 32 random bytes, and "auto", "cpu", "native", "cuda" or an engine.
 
         Raises ValueError for a key of another length and for an unknown name, EngineUnavailable for
-        "native" and "cuda" where they cannot be used. "auto" takes "native" where it was built and else
-        "cpu", and says so once in the log; where there is a GPU it takes that for large batches, as
-        soon as it is open.
+        "native" and "cuda" where they cannot be used, with the reason. "cuda" wants PyCUDA and a GPU,
+        and opens it now, which takes a second or more. "auto" takes "native" where it was built and else
+        "cpu", and says so once in the log. Where there is a GPU it opens that in the background with the
+        first large batch, and from then on gives it those that it does sooner.
         """
         secret = as_bytes("key", key)
         if len(secret) != SECRET_BYTES:
