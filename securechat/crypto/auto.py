@@ -14,6 +14,7 @@ it raises an error instead is done by the host's engine: if that refuses it as w
 otherwise the accelerator was, which is not asked again.
 """
 
+import atexit
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from securechat.crypto.costs import OPERATIONS, Operation, Shape
 from securechat.crypto.engine import Engine, Flags
 from securechat.crypto.figures import CROSSOVER_BYTES, AcceleratorState, AutoStats, EngineStats, ModelStats
 from securechat.crypto.lane import Lane, ThreadLane
-from securechat.crypto.opening import LOST, Opened, Opener, Refused, reason_of, usable
+from securechat.crypto.opening import CLOSED, LOST, Opened, Opener, Refused, reason_of, usable
 from securechat.crypto.policy import Policy
 
 LEAST_ITEMS: Final = 16
@@ -125,11 +126,7 @@ class AutoEngine:
 
     def close(self) -> None:
         """See Engine. Waits for an accelerator that is being opened, which can't be interrupted everywhere."""
-        if self._state is AcceleratorState.OPENING:
-            self._closing = True
-            self._lane.end()
-        outcome, self._outcome = self._outcome, None
-        at_hand = outcome if isinstance(outcome, Opened) else self._opened
+        at_hand = self._stop_opening() if self._state is AcceleratorState.OPENING else self._opened
         self._opened = None
         self._preferred_items = 0
         if self._reason != LOST:  # a device that was lost is lost for the process
@@ -221,6 +218,7 @@ class AutoEngine:
 
     def _begin_opening(self) -> None:
         self._state, self._closing = AcceleratorState.OPENING, False
+        atexit.register(self._end_at_exit)
         self._lane.start()
         self._lane.submit(self._open)
 
@@ -230,13 +228,32 @@ class AutoEngine:
 
     def _end_opening(self) -> None:
         """Let the thread beside end, which waits for it, and take what it found."""
-        self._lane.end()
-        outcome, self._outcome = self._outcome, None
-        assert outcome is not None, "whatever goes wrong with opening is an outcome"
+        outcome = self._found()
         if isinstance(outcome, Opened):
             self._take(outcome)
         else:
             self._refuse(outcome.reason)
+
+    def _stop_opening(self) -> Opened | None:
+        """Cut the thread beside short, as far as that goes; give what was opened nevertheless."""
+        self._closing = True
+        outcome = self._found()
+        return outcome if isinstance(outcome, Opened) else None
+
+    def _found(self) -> Opened | Refused:
+        """Let the thread beside end, and give what it found."""
+        self._lane.end()
+        atexit.unregister(self._end_at_exit)
+        outcome, self._outcome = self._outcome, None
+        assert outcome is not None, "whatever goes wrong with opening is an outcome"
+        return outcome
+
+    def _end_at_exit(self) -> None:
+        """Wait for the thread beside at the end of a process that closed nothing; see CudaEngine for why."""
+        opened = self._stop_opening()
+        self._state, self._reason = AcceleratorState.UNUSABLE, CLOSED
+        if opened is not None:
+            opened.engine.close()
 
     def _take(self, opened: Opened) -> None:
         self._opened, self._state = opened, AcceleratorState.USABLE

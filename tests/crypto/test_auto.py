@@ -4,6 +4,8 @@ Both engines are the CPU's. Time is a clock that they move, and the thread besid
 case with real ones.
 """
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -424,6 +426,27 @@ class ClosingTests(AutoTestCase):
         self.assertIsNone(rig.cache.find(cost_key("host")))
         rig.engine.prepare()
         self.assertEqual(rig.engine.stats.state, AcceleratorState.USABLE)
+
+    def test_end_of_the_process(self) -> None:
+        """A process that ends without closing while it is opened waits for that, and closes what comes of it."""
+        program = (
+            "import threading\n"
+            "from securechat.crypto.auto import LEAST_ITEMS, AutoEngine\n"
+            "from securechat.crypto.cpu import CpuEngine\n"
+            "class Accelerator(CpuEngine):\n"
+            "    def __init__(self):\n"
+            "        threading.main_thread().join()\n"
+            "        print('opened')\n"
+            "    def close(self):\n"
+            "        print('closed')\n"
+            "engine = AutoEngine(CpuEngine, Accelerator)\n"
+            "engine.seal_list(bytes(64), [b''] * LEAST_ITEMS, [b''] * LEAST_ITEMS)\n"
+            "print('end')\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, check=False, text=True, timeout=PATIENCE_S
+        )
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "end\nopened\nclosed\n", ""))
 
     def test_accelerator_fails_to_close(self) -> None:
         """If the accelerator fails to close, the host's engine is closed all the same, and the error comes out."""
