@@ -1,4 +1,4 @@
-"""A second client, written from docs/PROTOCOL.md and docs/SC1-notes.md alone: plain, and without anything of ours.
+"""A second client, by docs/PROTOCOL.md and docs/SC1-notes.md: plain, and with no code of ours.
 
 It is the measure of the documents: where they and it disagree, one of them is wrong. It reads only while somebody
 waits for something, checks every signature by itself, and keeps all that it heard in plain lists.

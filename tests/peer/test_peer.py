@@ -1,4 +1,4 @@
-"""The documents against the world: a client written from them alone, with our relay and our client.
+"""The documents against the world: a client that keeps to them, with our relay and our client.
 
 The plain client is `tests/peer/client.py`; the relay and our client are processes. What the plain client does wrong
 here, it does on purpose.
