@@ -17,6 +17,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
+from threading import Lock
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -43,6 +44,7 @@ from securechat.crypto.pipeline import Pipeline
 
 NO_PYCUDA: Final = "PyCUDA is not installed (pip install 'securechat[cuda]')"
 NO_DRIVER: Final = "no NVIDIA driver: {library} cannot be loaded"
+ENDED: Final = "the process is ending"
 WRONG_RESULTS: Final = "its kernels gave wrong results in the test before their first use"
 MAX_ITEM_BYTES: Final = 16 * 1024
 """The longest text and the longest associated data that go to the device."""
@@ -125,7 +127,7 @@ class CudaEngine(PackedLists):
         self.stats = CudaStats()
         self._hold = _Hold(open_device)
         # A process that ends without closing still gives the device back, on its own thread.
-        weakref.finalize(self, self._hold.close)
+        weakref.finalize(self, self._hold.end)
         try:
             self._facts = self._hold.call(lambda pipeline: pipeline.facts)
         except DeviceError as error:
@@ -206,7 +208,7 @@ class CudaEngine(PackedLists):
             result = begun.result()
         except (DeviceError, DeviceUnavailable) as error:
             self.stats.redone_batches += 1
-            if not isinstance(error, DeviceMemoryError):
+            if not isinstance(error, DeviceMemoryError) and not self._hold.ended:
                 self._lose(error)
             return call.on(self._fallback)
         finally:
@@ -232,15 +234,22 @@ class _Hold:
         self._open_device = open_device
         self._lane: ThreadLane | None = None
         self._pipeline: Pipeline | None = None
+        self._lock = Lock()
         self.halvings = 0
+        self.ended = False
+        """Nothing is done any more."""
 
     def begin(self, job: Callable[[Pipeline], T]) -> "Future[T]":
-        """Have a job done on the thread."""
-        if self._lane is None:
-            self._lane = ThreadLane("cuda")
-            self._lane.start()
+        """Have a job done on the thread. It fails with DeviceError once there is an end to that."""
         future: Future[T] = Future()
-        self._lane.submit(partial(_settle, future, partial(self._run, job)))
+        with self._lock:
+            if self.ended:
+                future.set_exception(DeviceError(ENDED))
+                return future
+            if self._lane is None:
+                self._lane = ThreadLane("cuda")
+                self._lane.start()
+            self._lane.submit(partial(_settle, future, partial(self._run, job)))
         return future
 
     def call(self, job: Callable[[Pipeline], T]) -> T:
@@ -249,12 +258,23 @@ class _Hold:
 
     def close(self) -> None:
         """Give the device back and end the thread."""
-        lane, self._lane = self._lane, None
-        if lane is not None:
+        with self._lock:
+            lane, self._lane = self._lane, None
+            if lane is None:
+                return
             future: Future[None] = Future()
             lane.submit(partial(_settle, future, self._give_back))
-            future.result()
-            lane.end()
+        future.result()
+        lane.end()
+
+    def end(self) -> None:
+        """Close for good, while other threads may still be at work: the process ends.
+
+        They would open the device once more, and be torn out of PyCUDA in the middle of it, which aborts.
+        """
+        with self._lock:
+            self.ended = True
+        self.close()
 
     def _run(self, job: Callable[[Pipeline], T]) -> T:
         if self._pipeline is None:

@@ -68,23 +68,31 @@ class EngineChooser:
         """Make the engine called `name`.
 
         `auto` is native where that was built and otherwise cpu. Only where there may be a GPU has it
-        something to choose between, and is an AutoEngine on top of that one.
+        something to choose between, and is an AutoEngine on top of that one, which opens the GPU later and
+        does without where that fails. `cuda` opens it now, which takes a second or more.
 
         Raises EngineUnavailable for `native` and `cuda` where they cannot be used, ValueError for a name
         not in NAMES.
         """
-        if name not in NAMES:
-            raise ValueError(f"name: expected one of {', '.join(NAMES)}, got {name!r}")
+        self.check(name)
         if name == "cpu":
             return CpuEngine()
         if name == "cuda":
             return self._cuda()
-        reason = self._why_not_native()
-        if name == "native":
-            if reason is not None:
-                raise EngineUnavailable(name, reason)
-            return NativeEngine()
-        return self._auto(reason)
+        return NativeEngine() if name == "native" else self._auto()
+
+    def check(self, name: str) -> None:
+        """Raise what `choose` would, as far as that can be told without opening anything.
+
+        So a program that is going to fork can refuse before, and leave making the engine to the child: a GPU
+        and threads don't outlive a fork.
+        """
+        if name not in NAMES:
+            raise ValueError(f"name: expected one of {', '.join(NAMES)}, got {name!r}")
+        probes = {"native": self._why_not_native, "cuda": self._why_not_cuda}
+        reason = probes[name]() if name in probes else None
+        if reason is not None:
+            raise EngineUnavailable(name, reason)
 
     def survey(self) -> dict[str, str | None]:
         """Every engine by its name, with the reason why it cannot be used here; None where it can.
@@ -93,21 +101,19 @@ class EngineChooser:
         """
         reason = None
         try:
-            self._cuda().close()
+            self.choose("cuda").close()
         except EngineUnavailable as error:
             reason = error.reason
         return {"cpu": None, "native": self._why_not_native(), "cuda": reason}
 
     def _cuda(self) -> Engine:
-        reason = self._why_not_cuda()
-        if reason is not None:
-            raise EngineUnavailable("cuda", reason)
         try:
             return self._open_cuda()
         except DeviceUnavailable as error:
             raise EngineUnavailable("cuda", error.reason) from error
 
-    def _auto(self, not_native: str | None) -> Engine:
+    def _auto(self) -> Engine:
+        not_native = self._why_not_native()
         make_host: Callable[[], Engine] = NativeEngine if not_native is None else CpuEngine
         not_cuda = self._why_not_cuda()
         if not_cuda is None:
@@ -128,6 +134,9 @@ class EngineChooser:
 _chooser = EngineChooser()
 choose = _chooser.choose
 """The process's own chooser, for everybody who does not bring one."""
+
+check = _chooser.check
+"""What it would refuse."""
 
 survey = _chooser.survey
 """What there is on this machine."""

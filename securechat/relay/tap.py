@@ -107,14 +107,14 @@ def build_relay(reactor: Any, options: Options, log: "MessageLog | None" = None)
     """
     from twisted.application.service import MultiService
 
-    from securechat.crypto.engines import EngineUnavailable, choose
-    from securechat.crypto.worker import CryptoWorker
+    from securechat.crypto.engines import EngineUnavailable, check, choose
     from securechat.relay.certificate import load_or_make, tls_options
     from securechat.relay.errors import RelayError
     from securechat.relay.factory import RelayFactory
     from securechat.relay.limits import RelayLimits
     from securechat.relay.listening import DEFAULT_LISTEN, Protection, listener
     from securechat.relay.log import MemoryLog
+    from securechat.relay.sealing import Sealing
     from securechat.relay.service import RelayService
     from securechat.wire.address import fingerprint
 
@@ -139,7 +139,7 @@ def build_relay(reactor: Any, options: Options, log: "MessageLog | None" = None)
         exempt_loopback=not options["limit-loopback"],
     )
     try:
-        engine = choose(options["engine"])
+        check(options["engine"])
     except EngineUnavailable as wrong:
         raise RelayError(str(wrong)) from wrong
     relay = RelayService(
@@ -151,7 +151,7 @@ def build_relay(reactor: Any, options: Options, log: "MessageLog | None" = None)
         host=options["host"],
     )
     service = MultiService()
-    CryptoWorker(engine, reactor).setServiceParent(service)
+    Sealing(lambda: choose(options["engine"]), reactor).setServiceParent(service)
     relay.setServiceParent(service)
     return service, relay
 

@@ -138,6 +138,22 @@ class ChooseTests(SynchronousTestCase):
         self.no_device = "no device"
         self.assertEqual(self.chooser.survey(), {**found, "cuda": "no device"})
 
+    def test_check(self) -> None:
+        """Checking a name raises what choosing it would, and makes or opens nothing."""
+        for name in ("auto", "cpu"):
+            self.chooser.check(name)
+        for name in ("native", "cuda"):
+            with self.assertRaises(EngineUnavailable) as caught:
+                self.chooser.check(name)
+            self.assertEqual(caught.exception.name, name)
+        with self.assertRaisesRegex(ValueError, "^name: "):
+            self.chooser.check("gpu")
+
+        def open_cuda() -> Engine:
+            raise AssertionError("it was opened")
+
+        EngineChooser(lambda: None, None, lambda: None, open_cuda).check("cuda")
+
     def test_unknown_name(self) -> None:
         """Another name is refused with the names there are."""
         for name in ("", "gpu", "CPU"):

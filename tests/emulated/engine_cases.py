@@ -287,6 +287,38 @@ class ProcessTests(EmulatedTestCase):
             done = self.ended(use + end)
             self.assertEqual((done.returncode, done.stdout, done.stderr), (status, "", ""), end)
 
+    def test_busy_at_the_end(self) -> None:
+        """So does one whose other thread goes on sealing on it to the end."""
+        program = (
+            "import threading\n"
+            "from securechat.crypto.cuda import CudaEngine\n"
+            "engine, done = CudaEngine(), threading.Semaphore(0)\n"
+            "def work():\n"
+            "    while True:\n"
+            "        engine.seal_list(bytes(64), [b''] * 600, [bytes(600)] * 600)\n"
+            "        done.release()\n"
+            "threading.Thread(target=work, daemon=True).start()\n"
+            "for _ in range({batches}): done.acquire()\n"
+        )
+        for batches in (0, 1, 2, 5, 9):
+            done = self.ended(program.format(batches=batches))
+            self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""), batches)
+
+    def test_opening_at_the_end(self) -> None:
+        """So does one in which `auto` is still opening it, or timing it, or has just done so."""
+        program = (
+            "import time\n"
+            "from securechat.crypto.engines import choose\n"
+            "engine = choose('auto')\n"
+            "engine.seal_list(bytes(64), [b''] * 100, [b'text'] * 100)\n"
+            "begun = time.monotonic()\n"
+            "while time.monotonic() < begun + {seconds}: pass\n"
+        )
+        for seconds in (0.0, 0.1, 0.2, 0.25, 0.3, 0.6):
+            home = self.mktemp()
+            done = self.ended(program.format(seconds=seconds), SECURECHAT_HOME=home)
+            self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""), seconds)
+
     def test_results_after_closing(self) -> None:
         """What was given out can still be read after closing, and at the end of the process."""
         done = self.ended(
