@@ -137,7 +137,7 @@ class Saying:
     def asked(self, room: Room, device: bytes) -> None:
         """A member's device asks for our key."""
         secure = room.secure
-        if secure is not None and any(each.device == device for each in secure.roster.members.values()):
+        if secure is not None and secure.roster.member_with(device) is not None:
             room.asked.add(device)
             self._want(room, [device])
 
@@ -161,7 +161,7 @@ class Saying:
             self._send(wire.Want(some))
 
     def _sealed_key(self, room: Room, secure: SecureRoom, device: bytes, record: bytes) -> bytes | None:
-        member = next((each for each in secure.roster.members.values() if each.device == device), None)
+        member = secure.roster.member_with(device)
         was_asked = device in room.asked
         room.asked.discard(device)
         if member is None:

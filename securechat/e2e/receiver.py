@@ -101,6 +101,7 @@ class ReceivingSession:
         if not is_late:
             if header.index > self._counted:
                 gap = self._counted, header.index - 1
+            self._forget_up_to(header.index + 1 - WINDOW)
             self._expected = self._counted = header.index + 1
             self._places = place, place
         self._expire(now_ms)
@@ -108,8 +109,6 @@ class ReceivingSession:
         if seed is None:
             return Refusal.KEY_GONE
         self._seen[header.index] = frame.digest, header.prev
-        for old in [each for each in self._seen if each < self._expected - WINDOW]:
-            del self._seen[old]
         return Accepted(seed, gap, is_late, forked)
 
     def give_back(self, index: int, seed: bytes, now_ms: int) -> None:
@@ -135,6 +134,7 @@ class ReceivingSession:
                 chain_key = next_chain_key(chain_key)
             return key.index < self._next or chain_key == key.chain_key
         self._next, self._chain_key = key.index, key.chain_key
+        self._forget_up_to(key.index - WINDOW)
         self._expected = key.index
         self._places = self._places[0], _ANY_PLACE
         return True
@@ -164,12 +164,26 @@ class ReceivingSession:
         self._next += 1
 
     def _skip(self, index: int, seed: bytes, now_ms: int) -> None:
+        """Keep a key; over the bound the one goes that was kept for the longest."""
         self._skipped[index] = seed, now_ms
         if len(self._skipped) > MAX_SKIPPED:
-            del self._skipped[min(self._skipped)]
+            del self._skipped[next(iter(self._skipped))]
+
+    def _forget_up_to(self, low: int) -> None:
+        """The window moves up to an index: what it leaves behind is not remembered.
+
+        By index where it moves a little, as it does with every message: to look at all of it would cost more than
+        opening the message.
+        """
+        passed = range(max(self._expected - WINDOW, 0), low)
+        for index in passed if len(passed) < WINDOW else [each for each in self._seen if each < low]:
+            self._seen.pop(index, None)
 
     def _expire(self, now_ms: int) -> None:
-        for index in [each for each, (_, at_ms) in self._skipped.items() if now_ms - at_ms >= SKIPPED_MS]:
+        while self._skipped:
+            index, (_, at_ms) = next(iter(self._skipped.items()))
+            if now_ms - at_ms < SKIPPED_MS:
+                return
             del self._skipped[index]
 
 

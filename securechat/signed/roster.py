@@ -202,7 +202,7 @@ class Roster:
 
     def named(self, name: str) -> Member | None:
         """The member of this name now."""
-        return next((each for each in self.members.values() if each.name == name), None)
+        return self._now(self._stays_by_name.get(name))
 
     def only_grew(self, since: bytes, until: bytes) -> bool:
         """Whether nobody left or was removed after one epoch and up to another, and both are in that order."""
@@ -268,7 +268,7 @@ class Roster:
         if entry.number > len(self):
             # Who its actor is may stand in what is missing.
             raise RosterError(Fault.OUT_OF_ORDER)
-        actor = self._present(entry.actor)
+        actor = self.member_with(entry.actor)
         if not is_known_actor(self, actor, entry) or not entry_is_signed(entry):
             raise RosterError(Fault.UNSIGNED)
         if not is_next(entry, len(self), self._digests[-1]):
@@ -283,9 +283,12 @@ class Roster:
             raise RosterError(Fault.FULL)
         return comer
 
-    def _present(self, device: bytes) -> Member | None:
+    def member_with(self, device: bytes) -> Member | None:
         """The member whose device this is now."""
-        stays = self._stays.get(device)
+        return self._now(self._stays.get(device))
+
+    def _now(self, stays: list[_Stay] | None) -> Member | None:
+        """The member whose latest stay has not ended; nobody comes under a name or device that is in the room."""
         if not stays or stays[-1].end is not None:
             return None
         return self.members[stays[-1].member.identity]

@@ -111,6 +111,16 @@ class LimitTests(ReceiverCase):
         for index in (0, 49, 50, WINDOW + 49):
             self.assert_refused(Refusal.REPLAYED, index)
 
+    def test_window_is_bounded_after_jumps(self) -> None:
+        """So it is where the session goes on far ahead, by a frame or by another key."""
+        for index in range(3):
+            self.assert_taken(index)
+        self.assert_taken(2 + MAX_JUMP)
+        self.assertEqual(list(self.session._seen), [2 + MAX_JUMP])
+        far = 2 * MAX_JUMP + 100
+        self.assertTrue(self.session.renew(SenderKey(DESCRIPTOR, far, chain_key(far))))
+        self.assertEqual(self.session._seen, {})
+
 
 class KeyTests(ReceiverCase):
     """Keys of one session that come again."""
