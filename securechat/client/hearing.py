@@ -11,10 +11,15 @@ from securechat.client import events
 from securechat.client.events import Event, Missed, Unreadable, time_of
 from securechat.client.ordered import InOrder, Slot
 from securechat.client.room import Room
+from securechat.client.seldom import Seldom
 from securechat.e2e.inbox import Batch
 from securechat.e2e.outcomes import Arrived, Awaited, Held, Opened, Outcome, Refusal, Refused
 from securechat.e2e.safety import Standing
 from securechat.wire.messages import Ask, Delivery
+
+ASKS: Final = 128
+"""The most keys that we ask for in a minute: half of what the relay takes at once, so that members who send what
+nobody can open do not have it end our link as a flood. Whatever waits still is asked for on the next link."""
 
 _KEY: Final = {
     Standing.FIRST: "first",
@@ -46,6 +51,7 @@ class Hearing:
         self._events = tell
         self._send = send
         self._now_ms = now_ms
+        self._asks = Seldom(ASKS)
 
     def delivered(self, delivery: Delivery, room: Room) -> None:
         """A run of messages came for a room."""
@@ -157,5 +163,7 @@ class Hearing:
         """Ask the sender's device for the key of a session; log and session keys come by themselves."""
         assert room.secure is not None
         member = room.secure.roster.named_at(held.sender, held.epoch)
-        if held.awaited is Awaited.SENDER_KEY and member is not None:
+        if held.awaited is not Awaited.SENDER_KEY or member is None:
+            return
+        if self._asks.may(None, self._now_ms()):
             self._send(Ask(room.name, member.device, held.sid))

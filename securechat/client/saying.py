@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 
 from securechat.client.events import Event, NotSent
 from securechat.client.room import Pending, Room
+from securechat.client.seldom import Seldom
 from securechat.e2e.content import Said, pack
 from securechat.e2e.errors import E2EError
 from securechat.e2e.room import NotReadyError, SecureRoom
@@ -22,6 +23,9 @@ from securechat.signed.errors import SignedError
 from securechat.signed.prekeys import read_prekey
 from securechat.wire import messages as wire
 from securechat.wire.names import direct_pair
+
+ASKED: Final = 4
+"""How often in a minute a device may have us look up its prekey in a room by asking for our key."""
 
 _HAND_BYTES: Final = wire.FRAME_BYTES - 512
 _HAND_ITEM_BYTES: Final = 48
@@ -61,6 +65,7 @@ class Saying:
         self._link = 0
         self._window = 0
         self._unanswered = 0
+        self._asks = Seldom(ASKED)
 
     def link_up(self, number: int, window: int) -> None:
         """A link is up, of which nothing was asked yet."""
@@ -137,7 +142,9 @@ class Saying:
     def asked(self, room: Room, device: bytes) -> None:
         """A member's device asks for our key."""
         secure = room.secure
-        if secure is not None and secure.roster.member_with(device) is not None:
+        if secure is None or secure.roster.member_with(device) is None:
+            return
+        if self._asks.may((room.name, device), self._now_ms()):
             room.asked.add(device)
             self._want(room, [device])
 

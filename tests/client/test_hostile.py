@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from securechat.client.events import Entered, Error, Fault, Info, KeyChanged, Left, Message, NotSent, Unreadable
+from securechat.client.hearing import ASKS
+from securechat.client.saying import ASKED
 from securechat.e2e.inbox import HELD_EACH
 from securechat.e2e.safety import safety_number
 from securechat.signed.entries import Policy
@@ -430,6 +432,32 @@ class FloodTests(HostileCase):
             self.bob.hear(wire.Delivery(LOBBY, seq << 40, [("alice", NOW_MS, forged)]))
         self.assertEqual(self.bob.told(Message), [])
         self.assertEqual(len(self.bob.said(wire.Ask)), HELD_EACH)
+        self.honest()
+
+    def test_asked_all_the_time(self) -> None:
+        """A member who asks for our key all the time makes us ask the relay a few times, and is handed it."""
+        for _ in range(300):
+            self.alice.hear(wire.Asked(LOBBY, self.bob.keys.device.public, bytes(16)))
+        self.town_.settle()
+        self.assertEqual(len(self.alice.said(wire.Want)), ASKED)
+        self.assertGreater(len(self.alice.said(wire.Hand)), 0)
+        self.honest()
+
+    def test_made_to_ask(self) -> None:
+        """However many members send what nobody can open, we ask for no more keys than the relay takes."""
+        self.says(self.alice, "first")
+        sealed = self.alice.said(wire.Post)[0].items[0][1]
+        others = self.town_.enter("carol", "dave", "eve", "frank")
+        self.says(self.alice, "second")
+        epoch = self.alice.said(wire.Post)[-1].epoch
+        self.bob.forget()
+        for number, other in enumerate(others):
+            for at in range(60):
+                sid = (1_000 * number + at).to_bytes(16, "big")
+                seq = 1_000 * (number + 1) + at
+                forged = sealed[:4] + epoch + sid + sealed[52:]
+                self.bob.hear(wire.Delivery(LOBBY, seq, [(other.name, NOW_MS, forged)]))
+        self.assertEqual(len(self.bob.said(wire.Ask)), ASKS)
         self.honest()
 
 
