@@ -8,7 +8,7 @@ from typing import Final
 
 import urwid
 
-from securechat.client.commands import Completion
+from securechat.client.command_line import Completion
 from securechat.client.safe import showable
 from securechat.client.screen_lines import Row
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TextIO
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 
-from securechat.client import commands, events
+from securechat.client import command_line, commands, events
 from securechat.client.safe import safe_name
 from securechat.client.screen_device import Device, usable
 from securechat.client.screen_frame import ChatFrame, InputLine
@@ -182,13 +182,13 @@ class Terminal:
         elif key in ("ctrl n", "ctrl p"):
             self._rooms.show_next(1 if key == "ctrl n" else -1)
 
-    def _completion(self, line: str, cursor: int) -> commands.Completion:
-        return commands.complete(line, cursor, self.room, self._conversation, self._rooms.known)
+    def _completion(self, line: str, cursor: int) -> command_line.Completion:
+        return command_line.complete(line, cursor, self.room, self._conversation, self._rooms.known)
 
     def _submitted(self, text: str) -> None:
         rooms, room = self._rooms, self._rooms.shown
         room.log.follow()
-        match commands.parse(text, room.name, self._conversation, self._rooms.known):
+        match command_line.parse(text, room.name, self._conversation, self._rooms.known):
             case commands.Say(said):
                 self._say(room, said)
             case commands.Direct(_, name, said):

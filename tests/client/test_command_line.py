@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from securechat.client.command_line import complete, parse
 from securechat.client.commands import (
     Clear,
     Command,
@@ -20,8 +21,6 @@ from securechat.client.commands import (
     Switch,
     Who,
     Wrong,
-    complete,
-    parse,
 )
 from securechat.wire.names import direct_room, name_refusal
 
