@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Final, Protocol
 
-from securechat.client import commands, events
+from securechat.client import events
+from securechat.client.command_line import Talk
 from securechat.client.safe import safe_body, safe_line, safe_name
 from securechat.client.screen_lines import Line, Log, Row, Span, name_style
 from securechat.wire.names import direct_pair
@@ -19,7 +20,7 @@ _MARKS: Final = {"verified": "✓", "changed": "!"}
 """Before a name: the key was compared, or is another than before."""
 
 
-class Spoken(commands.Talk, Protocol):
+class Spoken(Talk, Protocol):
     """What the lines show of a conversation; `Conversation` has it."""
 
     @property
