@@ -20,6 +20,8 @@ from securechat.wire.messages import Ask, Delivery
 ASKS: Final = 128
 """The most keys that we ask for in a minute: half of what the relay takes at once, so that members who send what
 nobody can open do not have it end our link as a flood. Whatever waits still is asked for on the next link."""
+ASKS_EACH: Final = 1
+"""How often in a minute one key is asked for: the answer, or the question, may have been lost on the way."""
 
 _KEY: Final = {
     Standing.FIRST: "first",
@@ -52,6 +54,7 @@ class Hearing:
         self._send = send
         self._now_ms = now_ms
         self._asks = Seldom(ASKS)
+        self._asks_each = Seldom(ASKS_EACH)
 
     def delivered(self, delivery: Delivery, room: Room) -> None:
         """A run of messages came for a room."""
@@ -127,7 +130,9 @@ class Hearing:
     def _outcome(self, room: Room, outcome: Outcome, late: bool, repeated: bool) -> list[Event]:
         sender, time = room.arrived.get(outcome.seq, ("", 0))
         if isinstance(outcome, Held):
-            if outcome.ask:
+            # Where it is asked for once only, a relay that loses that takes every message until the next link.
+            again = not late and self._asks_each.may((room.name, outcome.wanted), self._now_ms())
+            if outcome.ask or again:
                 self._ask(room, outcome)
             when = time_of(time)
             reason = f"it waits for {outcome.awaited}"
