@@ -90,9 +90,9 @@ class Following:
         """Put what is to be stored of a room into the secrets: as long as we are in it, and when we leave it.
 
         Rooms that were left stay until a thousand others have come: their messages must not come a second time to
-        who enters them again.
+        who enters them again. The same goes for a room with a fault, of which we have what was good up to that.
         """
-        if room.secure is None or not room.whole or room.fault is not None:
+        if room.secure is None or not room.restored:
             return
         stored = self._secrets.rooms
         room_id = room.secure.roster.room_id
@@ -166,10 +166,11 @@ class Following:
                 room.secure.take_session_key(epoch, key)
             room.keys.clear()
         new = room.secure.follow(entries)
-        stored = self._secrets.rooms.get(room.secure.roster.room_id)
-        if stored is not None and room.whole and not room.restored:
+        if room.whole and not room.restored:
+            stored = self._secrets.rooms.get(room.secure.roster.room_id)
+            if stored is not None:
+                room.secure.restore(stored)
             room.restored = True
-            room.secure.restore(stored)
         return new
 
     def _tell_entry(self, room: Room, log: Roster, entry: Entry) -> None:

@@ -87,7 +87,7 @@ class Room:
     names: dict[bytes, str] = field(default_factory=dict)
     """What the members, of now and before, are called, by identity."""
     restored: bool = False
-    """Whether the sessions of the last run were taken up."""
+    """Whether the sessions of the last run were taken up, if there were any: before that nothing is stored."""
     numbers: Numbers = field(default_factory=Numbers)
     outbox: dict[bytes, Pending] = field(default_factory=dict)
     arrived: dict[int, tuple[str, int]] = field(default_factory=dict)
