@@ -153,10 +153,9 @@ class LoginTests(HostileCase):
         mallory = person("mallory")
         for certificate, prover in ((self.alice.keys, mallory), (mallory, self.alice.keys)):
             protocol, transport = self.second_link(Binding())
-            made = hello(prover, protocol._greeting.nonce)
-            protocol.dataReceived(
-                frame(wire.Hello(wire.VERSION, certificate.certificate.packed, made.prekey, made.proof))
-            )
+            proof = hello(prover, protocol._greeting.nonce).proof
+            packed = certificate.certificate.packed
+            protocol.dataReceived(frame(wire.Hello(wire.VERSION, packed, prekey(certificate), proof)))
             refused = self.answer(transport)
             assert isinstance(refused, wire.Refused), refused
             self.assertEqual(refused.code, Code.BAD_CERTIFICATE)
