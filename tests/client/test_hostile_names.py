@@ -1,4 +1,4 @@
-"""A name of 4 KiB, wherever the relay or a member can put one: nobody is called so, and the next message is heard."""
+"""A name of 4 KiB, wherever the relay or a member can put one: nobody has it, and the next message is heard."""
 
 from __future__ import annotations
 
