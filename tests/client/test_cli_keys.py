@@ -42,12 +42,74 @@ class OwnedNameTests(ProgramCase):
         self.assertIn("logged in again", first.stderr)
         second.signals(SIGTERM)
 
-    def test_damaged(self) -> None:
-        """With damaged keys nothing is sent, and no new keys are made."""
-        self.assertEqual(self.runs("send", "alice", "#room", "mine")[0], 0)
-        (path,) = (self.home / "keys").glob("*.keys")
-        path.write_bytes(path.read_bytes()[:-1])
-        self.assert_fails(Exit.FAILED, "send", "alice", "#room", "hi", says="damaged")
+
+class StoreTests(ProgramCase):
+    """The file of keys, copied, cut off, put back or gone: `chat` says so in one line, and never makes new keys."""
+
+    def setUp(self) -> None:
+        """Alice has said something, so that there are keys; bob listens, who knows them."""
+        super().setUp()
+        self.bob = self.client("listen", "bob", "#room", "--json")
+        self.bob.event("entered")
+        self.assert_heard("before")
+        (self.path,) = (self.home / "keys").glob("alice-*.keys")
+        self.whole = self.path.read_bytes()
+
+    def assert_heard(self, text: str) -> None:
+        """Alice's program says something, and bob's shows it as from the key that it knows."""
+        self.assertEqual(self.runs("send", "alice", "#room", text)[0], 0)
+        heard = self.bob.event("message", text=text)
+        self.assertEqual((heard["sender"], heard.get("key", "")), ("alice", ""))
+
+    def assert_refused(self, status: Exit, says: str, name: str = "alice") -> None:
+        """`chat` ends at once, before anything is said to the relay; what is on disk is as it was."""
+        before = self.kept(name)
+        self.assert_fails(status, "chat", name, "--json", says=says, input=b"never\n")
+        self.assertEqual(self.kept(name), before)
+
+    def kept(self, name: str) -> dict[Path, bytes]:
+        """What is on disk for somebody, but for the file that holds the others off."""
+        files = (self.home / "keys").glob(f"{name}-*")
+        return {path: path.read_bytes() for path in files if path.suffix != ".lock"}
+
+    def test_truncated(self) -> None:
+        """Cut off, anywhere, it is damaged; put back, it goes on."""
+        for size in (0, len(self.whole) // 2, len(self.whole) - 1):
+            self.path.write_bytes(self.whole[:size])
+            self.assert_refused(Exit.FAILED, "damaged")
+        self.path.write_bytes(self.whole)
+        self.assert_heard("after")
+
+    def test_copied(self) -> None:
+        """Under another name it is damaged, too, and so it is for another relay; in its own place it goes on."""
+        other = self.start_relay()
+        shutil.copy(self.path, self.path.with_name(self.path.name.replace("alice", "carol")))
+        self.assert_refused(Exit.FAILED, "damaged", "carol")
+        here, self.relay = self.relay, other
+        self.assertEqual(self.runs("send", "dave", "#room", "to have a file there")[0], 0)
+        (there,) = (self.home / "keys").glob("dave-*.keys")
+        shutil.copy(self.path, there.with_name(there.name.replace("dave", "alice")))
+        self.assert_refused(Exit.FAILED, "damaged")
+        self.relay = here
+        self.assert_heard("after")
+
+    def test_rolled_back(self) -> None:
+        """An older copy is told as that, and not used; with the newest one it goes on."""
+        self.assert_heard("since then")
+        newest = self.path.read_bytes()
+        self.assertNotEqual(newest, self.whole)
+        self.path.write_bytes(self.whole)
+        self.assert_refused(Exit.PROTOCOL, "older than the last one")
+        self.path.write_bytes(newest)
+        self.assert_heard("after")
+
+    def test_gone(self) -> None:
+        """Where it is gone no new keys are made in silence; put back, it goes on."""
+        self.path.unlink()
+        self.assert_refused(Exit.PROTOCOL, "are gone")
+        self.path.write_bytes(self.whole)
+        self.path.chmod(0o600)
+        self.assert_heard("after")
 
 
 class LockedTests(ProgramCase):
