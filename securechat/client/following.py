@@ -118,12 +118,10 @@ class Following:
 
     def begin_anew(self, room: Room) -> bool:
         """The relay does not know a room any more, or has another one of its name; gives whether that may be."""
-        secure = room.secure
-        closed = secure is not None and not secure.roster.policy.is_open and direct_pair(room.name) is None
-        if closed or (secure is None and room.name in self._guarded):
+        if not self._is_replaceable(room):
             self.fault(room, _SWAPPED)
             return False
-        if secure is None:
+        if room.secure is None:
             return True
         self.remember(room)
         room.secure, room.entered, room.restored, room.from_start = None, False, False, False
@@ -135,6 +133,16 @@ class Following:
             pending.posted, pending.job = False, None
         self._tell(events.Info([f"The relay has forgotten {room.name}; it begins anew."]))
         return True
+
+    def _is_replaceable(self, room: Room) -> bool:
+        """Whether another room may stand in for one that we know: not where it is closed, and more than two's."""
+        if room.secure is None:
+            return room.name not in self._guarded
+        return room.secure.roster.policy.is_open or direct_pair(room.name) is not None
+
+    def _is_ours(self, log: Roster) -> bool:
+        """Whether a log is the one that belongs under its name, where one does."""
+        return self._guarded.get(log.name, log.room_id) == log.room_id
 
     def _goes_on(self, room: Room, roster: wire.Roster) -> bool:
         """Whether entries may be followed: they go on with our log, or are all of another one that may be."""
@@ -158,7 +166,7 @@ class Following:
             if first or not entries:
                 return []
             log = Roster(entries.pop(0), room.name)
-            if self._guarded.get(room.name, log.room_id) != log.room_id:
+            if not self._is_ours(log):
                 self.fault(room, _SWAPPED)
                 return []
             room.secure = SecureRoom(self._secrets.person, self._secrets.ring, log, self._secrets.pins)

@@ -10,7 +10,7 @@ from typing import Final
 
 from securechat.client.events import Error, Event, Info, KeyChanged
 from securechat.e2e.keystore import Secrets
-from securechat.e2e.safety import ChangedKeyError, Standing, safety_number
+from securechat.e2e.safety import ChangedKeyError, Pin, Standing, safety_number
 from securechat.signed.certificates import Certificate, read_certificate
 from securechat.signed.errors import NotAuthentic
 from securechat.signed.roster import Member
@@ -91,7 +91,7 @@ class People:
             certificate = read_certificate(found.certificate) if found.certificate else None
         except NotAuthentic:
             certificate = None
-        if found.certificate and (certificate is None or certificate.name != found.name):
+        if found.certificate and (certificate is None or not is_of(certificate, found.name)):
             self._tell(Error(f"what the relay says of {found.name} is not authentic"))
             return None
         return certificate
@@ -157,7 +157,7 @@ class People:
         if pin is None or not pin.changed_to:
             self._tell(Error(f"the key of {name} has not changed"))
             return False
-        if self._shown.get(name) != pin.changed_to:
+        if not is_shown(pin, self._shown.get(name)):
             self._tell_changed("", name)
             return False
         self._pins.accept(name, pin.changed_to)
@@ -178,6 +178,16 @@ class People:
         standing = self._pins.standing(name, certificate.identity)
         lines = [f"{name} is {'here' if online else 'away'}.", f"Key: {key_id(certificate.identity)}"]
         self._tell(Info([*lines, f"This key is {_STANDING[standing]}."]))
+
+
+def is_of(certificate: Certificate, name: str) -> bool:
+    """Whether a certificate is of the name that was asked for."""
+    return certificate.name == name
+
+
+def is_shown(pin: Pin, shown: bytes | None) -> bool:
+    """Whether the changed key of somebody is the one that was on the screen."""
+    return pin.changed_to == shown
 
 
 def key_id(identity: bytes) -> str:

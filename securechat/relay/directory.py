@@ -102,14 +102,10 @@ class Directory(Generic[Holder]):
 
     def claim(self, owner: Owner, holder: Holder) -> Code | None:
         """Log in somebody who has proven to be who they say; the reason where that cannot be."""
-        named = self._owners.named(owner.name)
-        if named is not None and named.identity != owner.identity:
-            return Code.NAME_OWNED
         known = self._owners.identified(owner.identity)
-        having = self._owners.having(owner.device)
-        if known is not None and known.name != owner.name:
-            return Code.BAD_CERTIFICATE
-        if having is not None and having.identity != owner.identity:
+        if not is_name_free(owner, self._owners.named(owner.name)):
+            return Code.NAME_OWNED
+        if not is_only_name(owner, known) or not is_own_device(owner, self._owners.having(owner.device)):
             return Code.BAD_CERTIFICATE
         older = self._holders.get(owner.identity)
         if older is None and len(self._holders) >= self._max_clients:
@@ -150,3 +146,18 @@ class Directory(Generic[Holder]):
         """The newest prekey of a device; empty for one that is unknown, was replaced, or whose last one is over."""
         owner = self._owners.having(device)
         return b"" if owner is None or owner.prekey_until_ms <= now_ms else owner.prekey
+
+
+def is_name_free(owner: Owner, named: Owner | None) -> bool:
+    """Whether a name is nobody else's; `named` is who has it."""
+    return named is None or named.identity == owner.identity
+
+
+def is_only_name(owner: Owner, known: Owner | None) -> bool:
+    """Whether an identity has no other name; `known` is what is known of it."""
+    return known is None or known.name == owner.name
+
+
+def is_own_device(owner: Owner, having: Owner | None) -> bool:
+    """Whether a device is no other identity's; `having` is whose it is."""
+    return having is None or having.identity == owner.identity

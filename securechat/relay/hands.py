@@ -26,7 +26,7 @@ class Hands:
     def hand(self, client: Client, hand: Hand) -> None:
         """Pass sealed keys on from a member to devices of members; what is not that is dropped."""
         room = self._rooms.get(hand.room)
-        if room is None or client.identity not in room.log.members:
+        if room is None or not room.has(client):
             return
         for device, blob in hand.items:
             member = room.log.member_at(device, room.log.epoch)
@@ -39,7 +39,7 @@ class Hands:
     def ask(self, client: Client, ask: Ask) -> None:
         """Pass a member's question for a key on to a member's device that is here."""
         room = self._rooms.get(ask.room)
-        if room is None or client.identity not in room.log.members:
+        if room is None or not room.has(client):
             return
         member = room.log.member_at(ask.device, room.log.epoch)
         asked = None if member is None else room.entered.get(member.name)

@@ -104,7 +104,7 @@ class Memberships:
         room = self.rooms.get(enter.room)
         if room is None:
             return Code.NO_SUCH_ROOM
-        is_member = client.identity in room.log.members
+        is_member = room.has(client)
         if not is_member and not room.log.policy.is_open:
             return Code.NOT_PERMITTED
         # What others did in this turn comes first, so that nobody is told anything twice.
@@ -164,12 +164,9 @@ class Memberships:
     def _obstacle(self, client: Client, room: Room | None, entry: Entry, size: int) -> Code | None:
         """What stands against an entry besides what `signed.roster` finds."""
         count = 0 if room is None else len(room.log)
-        if entry.number != count or (room is not None and entry.previous != room.log.last):
+        if not is_last_known(entry, room):
             return Code.STALE_ENTRY
-        if entry.actor != client.device:
-            return Code.BAD_ENTRY
-        if entry.op in (Op.JOIN, Op.ADD) and entry.detail != self._people.certificate(entry.subject):
-            # Only who has their name here comes in under it.
+        if not is_by(client, entry) or not is_certified_here(entry, self._people):
             return Code.BAD_ENTRY
         if entry.op in _GOES:
             return None
@@ -192,8 +189,7 @@ class Memberships:
             room.log.append(append.entry)
             return room
         log = Log(append.entry, append.room)
-        founder = log.members.get(client.identity)
-        if founder is None or founder.name != client.name:
+        if not is_founded_by(client, log):
             raise RosterError(Fault.NO_RIGHT)
         room = self.rooms[append.room] = Room(append.room, log)
         return room
@@ -276,6 +272,29 @@ class Memberships:
     def _note_entered(self, room: Room, client: Client) -> None:
         room.entered[client.name] = client
         self._entered.setdefault(client, set()).add(room.name)
+
+
+def is_last_known(entry: Entry, room: Room | None) -> bool:
+    """Whether an entry is made for the log as it stands; None for a room that is not there yet."""
+    if room is None:
+        return entry.number == 0
+    return entry.number == len(room.log) and entry.previous == room.log.last
+
+
+def is_by(client: Client, entry: Entry) -> bool:
+    """Whether an entry is of the device that its link has logged in with."""
+    return entry.actor == client.device
+
+
+def is_certified_here(entry: Entry, people: People) -> bool:
+    """Whether who is brought in, if anybody is, has a name here, and comes by their newest certificate."""
+    return entry.op not in (Op.JOIN, Op.ADD) or entry.detail == people.certificate(entry.subject)
+
+
+def is_founded_by(client: Client, log: Log) -> bool:
+    """Whether a room was founded by who sent that, under the name that they have here."""
+    founder = log.members.get(client.identity)
+    return founder is not None and founder.name == client.name
 
 
 def _tell_presence(members: Iterable[Client], room: str, name: str, *, here: bool) -> None:

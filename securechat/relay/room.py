@@ -45,6 +45,14 @@ class Room:
     key_frame: bytes = b""
     """The `SessionKey` of this epoch as it travels."""
 
+    def has(self, client: Client) -> bool:
+        """Whether a client is a member."""
+        return client.identity in self.log.members
+
+    def is_current(self, epoch: bytes) -> bool:
+        """Whether posts for an epoch are taken now."""
+        return epoch == self.epoch
+
     def is_here(self, client: Client) -> bool:
         """Whether a client is a member who has entered."""
         return self.entered.get(client.name) is client

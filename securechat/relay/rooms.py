@@ -161,9 +161,9 @@ class Rooms:
 
     def _refusal(self, posts: _Posts) -> Code | None:
         room = self._rooms.get(posts.room)
-        if room is None or posts.client.identity not in room.log.members:
+        if room is None or not room.has(posts.client):
             return Code.NOT_A_MEMBER
-        return None if posts.epoch == room.epoch else Code.STALE_EPOCH
+        return None if room.is_current(posts.epoch) else Code.STALE_EPOCH
 
     def _kept(self, batch: list[_Posts], runs: list[Run], outcomes: Sequence[list[Outcome]]) -> None:
         """The log has kept a batch: answer the senders and tell the others."""

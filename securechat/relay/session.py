@@ -257,12 +257,15 @@ class Session:
             return
         count = len(post.items)
         self._unanswered += count
-        if self._unanswered > self._limits.window:
+        if not self._is_in_window():
             self._link.refuse(Code.FLOOD)
             return
         if self._allowance.bounds_posts:
             self._read_slowly(self._allowance.wait_for_posts(count, sum(len(sealed) for _, sealed in post.items)))
         self._rooms.post(self, post)
+
+    def _is_in_window(self) -> bool:
+        return self._unanswered <= self._limits.window
 
     def answered(self, posts: int) -> None:
         """So many posts were acknowledged or declined."""

@@ -181,6 +181,23 @@ class SplitTests(ClosedCase):
         # Elsewhere they go on.
         self.honest()
 
+    def test_another_room_under_its_name(self) -> None:
+        """The log of one room under the name of another, which bob asks for, is a fault, and he is in neither."""
+
+        def twist(message: wire.FromRelay) -> list[wire.FromRelay]:
+            if isinstance(message, wire.Declined) and message.room == "#new":
+                return [wire.Roster("#new", 0, self.log.packed, len(self.log), 0)]
+            return [message]
+
+        self.deceive(self.bob, twist)
+        self.bob.conversation.enter("#new")
+        self.town_.settle()
+        self.assertEqual([event.room for event in self.bob.told(Fault)], ["#new"])
+        self.assertEqual(self.bob.conversation.members("#new"), [])
+        self.says(self.bob, "secret", room="#new")
+        self.assertEqual((len(self.bob.told(NotSent)), self.bob.said(wire.Post)), (1, []))
+        self.honest()
+
     def test_a_removal_that_some_are_not_shown(self) -> None:
         """Who is not shown a removal says nothing to those who know of it, and hears nothing of them until then."""
         assert isinstance(self.bob, Deceived)

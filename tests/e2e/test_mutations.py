@@ -1,16 +1,9 @@
-"""Each check, broken once, turns its attack test red: no check is there whose result is not used.
-
-A check is broken by putting a function that says "fine" in its place; one named test is then run in a result of its
-own.
-"""
+"""Each check of `e2e` and `signed`, broken once, turns its attack test red."""
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
-from dataclasses import dataclass
 from types import SimpleNamespace
-from unittest import TestResult
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -23,20 +16,7 @@ from tests.e2e import test_attacks_frames as frames
 from tests.e2e import test_attacks_keys as keys
 from tests.e2e import test_attacks_roster as rosters
 from tests.e2e import test_keystore as stores
-
-
-def yes(*_: object) -> bool:
-    """Say that a check was passed."""
-    return True
-
-
-def no(*_: object) -> bool:
-    """Say that nothing is wrong, where a check asks for what is."""
-    return False
-
-
-def nothing(*_: object) -> None:
-    """Find nothing wrong, where a check gives what is, or raises it."""
+from tests.mutations import Mutation, assert_green, assert_seen, no, nothing, outcome, yes
 
 
 def x25519(_: bytes) -> Suite:
@@ -53,17 +33,6 @@ def ever_named(self: Roster, name: str, _: bytes) -> Member | None:
 def anybody(self: Roster, *_: object) -> Member:
     """A member, whoever asks."""
     return next(iter(self.members.values()))
-
-
-@dataclass(frozen=True)
-class Mutation:
-    """A check, what says "fine" in its place, and the test that must then fail."""
-
-    where: object
-    name: str
-    test: type[SynchronousTestCase]
-    method: str
-    instead: Callable[..., object] = yes
 
 
 MUTATIONS = (
@@ -130,32 +99,19 @@ MUTATIONS = (
 class MutationTests(SynchronousTestCase):
     """The list above, and that it is a list of checks that hold."""
 
-    def outcome(self, mutation: Mutation) -> TestResult:
-        """Run the test of a mutation in a result of its own."""
-        result = TestResult()
-        mutation.test(mutation.method).run(result)
-        return result
-
     def test_each_test_is_green(self) -> None:
         """Without a mutation every test of the list passes."""
-        for mutation in MUTATIONS:
-            result = self.outcome(mutation)
-            self.assertTrue(result.wasSuccessful() and result.testsRun == 1, f"{mutation}: {result.errors}")
+        assert_green(self, MUTATIONS)
 
     def test_each_mutation_is_seen(self) -> None:
         """With its check saying "fine" every test of the list fails."""
-        for mutation in MUTATIONS:
-            patch = self.patch(mutation.where, mutation.name, mutation.instead)
-            result = self.outcome(mutation)
-            patch.restore()
-            self.assertFalse(result.wasSuccessful(), f"{mutation.name} is not missed by {mutation.method}")
+        assert_seen(self, MUTATIONS)
 
     def test_tags(self) -> None:
         """With every tag of the cipher taken for good, a key store that was altered is not seen to be."""
         stub = SimpleNamespace(digest=hmac.digest, compare_digest=yes)
         patch = self.patch(aead, "hmac", stub)
-        result = TestResult()
-        stores.LockedTests("test_altered_tag").run(result)
+        result = outcome(stores.LockedTests, "test_altered_tag")
         patch.restore()
         self.assertFalse(result.wasSuccessful())
 

@@ -1,0 +1,84 @@
+"""Each check of the relay, broken once, turns a test red."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from securechat.relay import directory, login, memberships, session
+from securechat.relay.allowance import Allowance
+from securechat.relay.room import Room
+from securechat.relay.session import Session
+from securechat.signed import certificates, prekeys, roster
+from securechat.signed.roster import Member, Roster
+from tests.mutations import Anything, Mutation, assert_green, assert_seen
+from tests.relay import test_directory as lookups
+from tests.relay import test_entries as entries
+from tests.relay import test_hands as hands
+from tests.relay import test_limits as limits
+from tests.relay import test_login as logins
+from tests.relay import test_posts as posts
+from tests.relay import test_rooms as rooms
+
+
+def anybody(self: Roster, *_: object) -> Member:
+    """A member, whoever asks."""
+    return next(iter(self.members.values()))
+
+
+MUTATIONS = (
+    Mutation(session, "VERSION", logins.RefusalTests, "test_version", Anything()),
+    Mutation(login, "login_is_proven", logins.RefusalTests, "test_another_nonce"),
+    Mutation(login, "login_is_proven", logins.RefusalTests, "test_replayed"),
+    Mutation(login, "login_is_proven", logins.RefusalTests, "test_another_relay"),
+    Mutation(login, "login_is_proven", logins.RefusalTests, "test_without_a_proof"),
+    Mutation(certificates, "certificate_is_signed", logins.RefusalTests, "test_certificates"),
+    Mutation(prekeys, "prekey_is_signed", logins.RefusalTests, "test_prekeys"),
+    Mutation(prekeys, "prekey_is_current", logins.RefusalTests, "test_prekeys"),
+    Mutation(prekeys, "prekey_is_signed", lookups.PrekeyTests, "test_renewed_wrongly"),
+    Mutation(directory, "is_name_free", logins.NameTests, "test_owned"),
+    Mutation(directory, "is_name_free", logins.NameTests, "test_twice_in_one_turn"),
+    Mutation(directory, "is_only_name", logins.NameTests, "test_one_name_each"),
+    Mutation(directory, "is_own_device", logins.NameTests, "test_device_of_somebody_else"),
+    Mutation(memberships, "is_last_known", entries.StaleEntryTests, "test_number_and_hash"),
+    Mutation(memberships, "is_by", entries.BadEntryTests, "test_by_another_device"),
+    Mutation(memberships, "is_certified_here", entries.BadEntryTests, "test_who_has_no_name_here"),
+    Mutation(memberships, "is_founded_by", entries.BadEntryTests, "test_founding_in_another_name"),
+    Mutation(roster, "is_named", entries.BadEntryTests, "test_founding_malformed"),
+    Mutation(roster, "entry_is_signed", entries.BadEntryTests, "test_unsigned"),
+    Mutation(roster, "has_right", entries.BadEntryTests, "test_without_right"),
+    Mutation(roster, "has_right", rooms.DirectRoomTests, "test_others_stay_out"),
+    Mutation(Room, "has", rooms.EnteringTests, "test_closed"),
+    Mutation(Room, "has", rooms.SessionKeyTests, "test_never_to_former_members"),
+    Mutation(Room, "has", posts.DeclinedTests, "test_not_a_member"),
+    Mutation(Room, "has", posts.DeclinedTests, "test_former_member"),
+    Mutation(Room, "has", hands.HandTests, "test_dropped"),
+    Mutation(Room, "has", hands.AskTests, "test_dropped"),
+    Mutation(Room, "is_current", posts.DeclinedTests, "test_stale_epoch"),
+    Mutation(Room, "is_current", posts.OrderTests, "test_join_then_post"),
+    Mutation(Roster, "member_at", hands.HandTests, "test_dropped", anybody),
+    Mutation(Session, "_is_in_window", limits.FloodTests, "test_window"),
+    Mutation(Session, "_is_in_window", limits.FloodTests, "test_window_in_one_post"),
+    Mutation(Allowance, "may_ask", limits.FloodTests, "test_requests"),
+    Mutation(Allowance, "may_append", limits.FloodTests, "test_appends"),
+)
+
+
+class MutationTests(SynchronousTestCase):
+    """The list above, and that it is a list of checks that hold."""
+
+    def test_each_test_is_green(self) -> None:
+        """Without a mutation every test of the list passes."""
+        assert_green(self, MUTATIONS)
+
+    def test_each_mutation_is_seen(self) -> None:
+        """With its check saying "fine" every test of the list fails."""
+        assert_seen(self, MUTATIONS)
+
+    def test_every_check_is_listed(self) -> None:
+        """Every function of these modules that answers yes or no about what came is on the list."""
+        listed = {mutation.name for mutation in MUTATIONS}
+        for module in (directory, login, memberships, session):
+            for name, found in vars(module).items():
+                answers = getattr(found, "__annotations__", {}).get("return") in (bool, "bool")
+                if answers and found.__module__ == module.__name__:
+                    self.assertIn(name, listed, f"{module.__name__}.{name}")
