@@ -11,6 +11,10 @@ from dataclasses import dataclass
 from unittest import TestCase, TestResult
 
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import TestCase as AsynchronousTestCase
+
+PATIENCE_S = 3.0
+"""How long a test may wait for what does not come once a check is broken. Whole, each takes some 100 ms."""
 
 
 def yes(*_: object) -> bool:
@@ -52,10 +56,13 @@ class Mutation:
     instead: object = yes
 
 
-def outcome(test: type[TestCase], method: str) -> TestResult:
-    """Run one test in a result of its own."""
+def outcome(test: type[TestCase], method: str, patience_s: float | None = None) -> TestResult:
+    """Run one test in a result of its own; one that waits for something has so long, or as long as it says."""
     result = TestResult()
-    test(method).run(result)
+    case = test(method)
+    if patience_s is not None and isinstance(case, AsynchronousTestCase):
+        case.timeout = patience_s  # type: ignore[attr-defined]
+    case.run(result)
     return result
 
 
@@ -72,7 +79,7 @@ def assert_seen(case: SynchronousTestCase, mutations: Sequence[Mutation]) -> Non
     survivors = []
     for mutation in mutations:
         patch = case.patch(mutation.where, mutation.name, mutation.instead)
-        result = outcome(mutation.test, mutation.method)
+        result = outcome(mutation.test, mutation.method, PATIENCE_S)
         patch.restore()
         if result.wasSuccessful():
             survivors.append(f"{mutation.name} is not missed by {mutation.test.__name__}.{mutation.method}")

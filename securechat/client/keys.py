@@ -45,7 +45,12 @@ class KeyFile:
     @property
     def exists(self) -> bool:
         """Whether there are keys, or were."""
-        return self.path.exists() or self.counter_path.exists()
+        return self.path.exists() or self._had_keys
+
+    @property
+    def _had_keys(self) -> bool:
+        """Whether there were keys once: what counted their writings is there."""
+        return self.counter_path.exists()
 
     def open(
         self,
@@ -143,7 +148,7 @@ class KeyFile:
                     )
                 return file.read()
         except FileNotFoundError:
-            if self.counter_path.exists():
+            if self._had_keys:
                 raise ClientError(
                     f"your keys are gone from {self.path}; put them back, or remove {self.counter_path.name} "
                     "beside it to begin with new ones, which others will not take for yours",

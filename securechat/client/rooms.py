@@ -3,7 +3,7 @@
 What the relay says of a room that we do not know is dropped, but for its log: somebody may have brought us in.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from random import random as any_fraction
@@ -20,7 +20,7 @@ from securechat.client.saying import Saying, other_of
 from securechat.e2e.hpke import NoMlKemError
 from securechat.e2e.outcomes import KeyTaken
 from securechat.signed.certificates import Certificate
-from securechat.signed.roster import Member
+from securechat.signed.roster import Member, Roster
 from securechat.wire import messages as wire
 from securechat.wire.codes import REASONS, Code
 from securechat.wire.names import direct_pair, is_room
@@ -179,8 +179,7 @@ class Rooms:
     def _present(self, room: Room, present: wire.Present) -> None:
         if room.secure is None or room.fault is not None or not self._membership.is_member(room):
             return
-        # Who is a member is the log's to say; of those, the relay says who is here.
-        room.present = {each.name for each in room.secure.roster.members.values()}.intersection(present.names)
+        room.present = members_of(room.secure.roster, present.names)
         again, room.entered = room.entered, True
         if not again:
             room.races = 0
@@ -371,3 +370,8 @@ class Rooms:
         for room in list(self.by_name.values()):
             if room.outbox:
                 self._saying.post(room)
+
+
+def members_of(log: Roster, names: Iterable[str]) -> set[str]:
+    """Those of whom the relay says that they are here who are members: that is the log's to say."""
+    return {each.name for each in log.members.values()}.intersection(names)

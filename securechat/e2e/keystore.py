@@ -178,12 +178,12 @@ def open_store(data: bytes, place: bytes, passphrase: str | None = None, at_leas
         raise StoreError(StoreFault.DAMAGED)
     if not is_whole(data, place):
         raise StoreError(StoreFault.DAMAGED)
+    if not is_locked_enough(way, passphrase):
+        raise StoreError(StoreFault.NOT_LOCKED)
     lock = None
     body = data[_BODY:-HASH_BYTES]
     if way == _LOCKED:
         lock, body = _unlock(data, place, passphrase)
-    elif passphrase is not None:
-        raise StoreError(StoreFault.NOT_LOCKED)
     if not is_recent(counter, at_least):
         raise StoreError(StoreFault.ROLLED_BACK)
     try:
@@ -206,6 +206,11 @@ def read_secrets(data: bytes) -> Secrets:
 def is_whole(data: bytes, place: bytes) -> bool:
     """Whether the checksum is that of the bytes before it, in this place."""
     return hmac.compare_digest(data[-HASH_BYTES:], _checksum(data[:-HASH_BYTES], place))
+
+
+def is_locked_enough(way: bytes, passphrase: str | None) -> bool:
+    """Whether a store is locked where its owner has a passphrase for it."""
+    return way == _LOCKED or passphrase is None
 
 
 def is_recent(counter: int, at_least: int) -> bool:

@@ -235,6 +235,7 @@ class ClosedTests(TownCase):
         bob.conversation.enter("#den")
         self.place.settle()
         self.assertEqual("#den", bob.told(Fault)[0].room)
+        self.assertEqual([], bob.said(wire.Append))
         bob.conversation.say("#den", "into whose ears?")
         self.place.settle()
         self.assertEqual(["into whose ears?"], [event.text for event in bob.told(NotSent)])

@@ -91,6 +91,7 @@ MUTATIONS = (
     Mutation(inbox.Inbox, "take_key", keys.SealedKeyTests, "test_replayed_session", nothing),
     Mutation(keystore, "is_whole", stores.PlainTests, "test_copied"),
     Mutation(keystore, "is_whole", stores.PlainTests, "test_every_bit"),
+    Mutation(keystore, "is_locked_enough", stores.LockedTests, "test_not_locked"),
     Mutation(keystore, "is_recent", stores.PlainTests, "test_rolled_back"),
     Mutation(keystore.Cost, "is_bearable", stores.LockedTests, "test_unbearable_cost"),
 )
