@@ -243,8 +243,8 @@ class Rooms:
 
     def left(self, room: Room) -> None:
         """We are out of a room: by our own wish, or put out."""
-        self._following.let_go(room.name)
         self._forget(room, "you left the room before it was sent")
+        self._following.let_go(room.name)
         self._tell(Left(room.name, self.name))
 
     def _refused(self, room: Room, code: Code) -> None:

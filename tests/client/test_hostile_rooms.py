@@ -140,6 +140,25 @@ class EntryTests(ClosedCase):
         self.assertEqual(self.bob.heard(DEN), [])
         self.assertEqual([event.reason for event in self.bob.told(Unreadable)], [Refusal.REPLAYED])
 
+    def test_left_with_a_fault(self) -> None:
+        """Whoever has left a closed room for its fault has no claim to its name: another room of it is none."""
+        mallory = person("mallory")
+        self.assert_fault(self.bob, self.chain().signed(mallory, Op.LEAVE, mallory))
+        self.bob.conversation.leave(DEN)
+        for each in self.town_.people:
+            each.lose()
+        self.town_.start_relay()
+        (dave,) = self.town_.come("dave")
+        dave.conversation.found_closed(DEN)
+        self.bob.connect()
+        self.town_.settle()
+        self.bob.forget()
+        dave.conversation.invite(DEN, "bob")
+        self.town_.settle()
+        self.assertEqual(self.bob.told(Fault), [])
+        self.says(dave, "hello", room=DEN)
+        self.assertEqual(self.bob.heard(DEN), [("dave", "hello")])
+
     def test_out_of_its_place(self) -> None:
         """Nor is an honest entry in another place than its own: earlier, later, or behind another one."""
         alice, last = self.alice.keys.device, self.log.last
