@@ -77,8 +77,8 @@ class Room:
     """Why nothing is said or taken here any more."""
     wanted: set[bytes] = field(default_factory=set)
     """Devices whose prekeys were asked for."""
-    asked: set[bytes] = field(default_factory=set)
-    """Devices that asked for our key."""
+    asked: dict[bytes, set[bytes]] = field(default_factory=dict)
+    """Devices that asked for our keys, and of which sessions."""
     keys: list[tuple[bytes, bytes]] = field(default_factory=list)
     """Session keys that came before the log did."""
     blobs: int = 0

@@ -124,7 +124,7 @@ class Rooms:
         elif isinstance(message, wire.SealedKey):
             self._sealed_keys(room, message)
         elif isinstance(message, wire.Asked):
-            self._saying.asked(room, message.device)
+            self._saying.asked(room, message.device, message.sid)
         elif isinstance(message, wire.Present):
             self._present(room, message)
         elif isinstance(message, wire.Presence):

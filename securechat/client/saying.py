@@ -131,21 +131,19 @@ class Saying:
             for device, record in items:
                 if device in room.wanted and room.secure is not None:
                     room.wanted.discard(device)
-                    blob = self._sealed_key(room, room.secure, device, record)
-                    if blob is not None:
-                        blobs.append((device, blob))
+                    blobs += ((device, blob) for blob in self._sealed_keys(room, room.secure, device, record))
             self._send_blobs(room.name, blobs)
             if blobs:
                 self._changed()
             self.post(room)
 
-    def asked(self, room: Room, device: bytes) -> None:
-        """A member's device asks for our key."""
+    def asked(self, room: Room, device: bytes, sid: bytes) -> None:
+        """A member's device asks for the key of a session of ours."""
         secure = room.secure
         if secure is None or secure.roster.member_with(device) is None:
             return
         if self._asks.may((room.name, device), self._now_ms()):
-            room.asked.add(device)
+            room.asked.setdefault(device, set()).add(sid)
             self._want(room, [device])
 
     def _may_say(self, room: Room) -> bool:
@@ -167,23 +165,25 @@ class Saying:
             room.wanted.update(some)
             self._send(wire.Want(some))
 
-    def _sealed_key(self, room: Room, secure: SecureRoom, device: bytes, record: bytes) -> bytes | None:
+    def _sealed_keys(self, room: Room, secure: SecureRoom, device: bytes, record: bytes) -> list[bytes]:
+        """Our key of each session that a device asked for, and of the present one if it lacks that."""
         member = secure.roster.member_with(device)
-        was_asked = device in room.asked
-        room.asked.discard(device)
+        sids = room.asked.pop(device, set())
         if member is None:
-            return None
+            return []
         now_ms = self._now_ms()
-        if not was_asked and member not in secure.to_hand(now_ms):
-            return None
         try:
-            return secure.hand(member, read_prekey(record, device, now_ms), now_ms)
+            prekey = read_prekey(record, device, now_ms)
+            blobs = [secure.hand(member, prekey, now_ms, sid) for sid in sids]
+            if member in secure.to_hand(now_ms):
+                blobs.append(secure.hand(member, prekey, now_ms))
+            return blobs
         except ChangedKeyError:
-            return None  # they get our key when the change is accepted
+            return []  # they get our key when the change is accepted
         except (E2EError, SignedError):
             # They have offered none that is good: they ask for our key when they are back.
             secure.pass_over(member)
-            return None
+            return []
 
     def _send_blobs(self, room: str, blobs: list[tuple[bytes, bytes]]) -> None:
         items: list[tuple[bytes, bytes]] = []

@@ -5,6 +5,7 @@ Nothing here has a socket, a thread or a clock. To say something: hand our key t
 jobs, `finish`. docs/SC1-notes.md has both step by step.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from os import urandom
 from typing import Final
@@ -26,6 +27,8 @@ from securechat.wire.names import direct_pair
 
 HELD_BLOBS: Final = 64
 """The most sealed keys that wait for entries of the log."""
+FORMER_SESSIONS: Final = 3
+"""So many sessions of ours that are over are handed again to who asks, for 24 hours after they began."""
 
 _PACKED: Final[tuple[Bounds, ...]] = ((0, 66), U32, HASH, (0, MAX_PACKED_BYTES))
 
@@ -53,7 +56,7 @@ class SecureRoom:
         self._random = random
         self._inbox = Inbox(person.device.public, roster, pins)
         self._sending: SendingSession | None = None
-        self._handed: set[bytes] = set()
+        self._former: deque[SendingSession] = deque(maxlen=FORMER_SESSIONS)
         self._reviewed = 0, -1
         self._audience: list[Member] = []
         self._withheld: list[Member] = []
@@ -86,6 +89,8 @@ class SecureRoom:
 
     def rekey(self) -> None:
         """Begin a new session with the next message: `/rekey`, or after a message that did not get sealed."""
+        if self._sending is not None:
+            self._former.append(self._sending)
         self._sending = None
 
     def to_hand(self, now_ms: int) -> list[Member]:
@@ -96,10 +101,11 @@ class SecureRoom:
         self._review()
         session = self._sending
         if session is None or (not session.is_sealing and self._is_spent(session, now_ms)):
+            self.rekey()
             device, room_id = self._person.device, self.roster.room_id
             self._sending = SendingSession(device, room_id, self.roster.epoch, now_ms, self._random)
-            self._handed = set()
             self._unhanded = {each.device: each for each in self._audience}
+        self._forget_former(now_ms)
         return list(self._unhanded.values())
 
     @property
@@ -108,8 +114,11 @@ class SecureRoom:
         self._review()
         return list(self._withheld)
 
-    def hand(self, member: Member, prekey: PrekeyRecord, now_ms: int) -> bytes:
-        """Seal our key, from the next message on, to a member: the answer to `to_hand`, and to somebody who asks.
+    def hand(self, member: Member, prekey: PrekeyRecord, now_ms: int, sid: bytes = b"") -> bytes:
+        """Seal our key to a member: the answer to `to_hand`, and to somebody who asks for that of a session.
+
+        It is our present session's where that session is not known any more, or was never theirs. Who has not been
+        handed it gets it from the next message on, everybody else from where they were.
 
         `prekey` is what `read_prekey` gave. Raises `NotReadyError` for somebody who is no member now,
         `ChangedKeyError` for one whose key changed, `NotAuthentic` for a prekey that is a step back,
@@ -122,13 +131,18 @@ class SecureRoom:
         self.to_hand(now_ms)
         assert self._sending is not None
         self._pins.use(member.name, member.device, prekey)
-        blob = seal_key(self._person.device, self._sending.key, member.device, prekey)
-        self._pass(member)
+        former = (each for each in self._former if each.descriptor.sid == sid and each.is_for(member.device))
+        session = next(former, self._sending)
+        blob = seal_key(self._person.device, session.key_for(member.device), member.device, prekey)
+        if session is self._sending:
+            self._unhanded.pop(member.device, None)
         return blob
 
     def pass_over(self, member: Member) -> None:
         """No prekey of theirs can be used: talk on without them. They ask for our key when they are back."""
-        self._pass(member)
+        if self._sending is not None:
+            self._sending.key_for(member.device)
+        self._unhanded.pop(member.device, None)
 
     @property
     def voided(self) -> int:
@@ -200,6 +214,7 @@ class SecureRoom:
 
     def receive(self, run: Sequence[Arrived], now_ms: int) -> Batch:
         """Take frames in the order in which they came. See `Batch`."""
+        self._forget_former(now_ms)
         return self._inbox.receive(run, now_ms)
 
     def retry(self, now_ms: int) -> Batch:
@@ -247,9 +262,14 @@ class SecureRoom:
         ask = len(self._held_blobs) == 1
         return Held(seq, sender, blob.descriptor.sid, blob.descriptor.epoch, Awaited.ROSTER, ask)
 
+    def _forget_former(self, now_ms: int) -> None:
+        """Erase those of our sessions that are over for longer than they are kept."""
+        for session in [each for each in self._former if each.is_over(now_ms)]:
+            self._former.remove(session)
+
     def _is_spent(self, session: SendingSession, now_ms: int) -> bool:
         """Whether a session must end: of itself, or as somebody has its key who is blocked since."""
-        return session.is_spent(self.roster, now_ms) or any(each.device in self._handed for each in self._withheld)
+        return session.is_spent(self.roster, now_ms) or any(session.is_for(each.device) for each in self._withheld)
 
     def _review(self) -> None:
         """Look at the members again where something has changed: a message in a large room must not cost a look."""
@@ -259,11 +279,10 @@ class SecureRoom:
             others = self._others()
             self._withheld = [each for each in others if self._blocked(each)]
             self._audience = [each for each in others if not self._blocked(each)]
-            self._unhanded = {each.device: each for each in self._audience if each.device not in self._handed}
+            self._unhanded = {each.device: each for each in self._audience if not self._reads(each)}
 
-    def _pass(self, member: Member) -> None:
-        self._handed.add(member.device)
-        self._unhanded.pop(member.device, None)
+    def _reads(self, member: Member) -> bool:
+        return self._sending is not None and self._sending.is_for(member.device)
 
     def _others(self) -> list[Member]:
         ours = self._person.device.public

@@ -3,6 +3,9 @@
 A session is never stored. After a restart there is a new one, so a store that was rolled back cannot make two
 frames under one key. What is sealed is linked to the frame before it, so a session seals one message at a time:
 `begin` gives the job for an engine, `finish` takes its result, and only then can the next one begin.
+
+A key of the chain is erased with the message that it was for, but where somebody begins to read: that one is kept
+beside the chain, so that who lost it on the way can be handed it again and nothing of theirs stays closed.
 """
 
 from collections.abc import Callable
@@ -66,6 +69,8 @@ class SendingSession:
         self._prev = self.descriptor.digest
         self._job: SealJob | None = None
         self._void: set[int] = set()
+        self._starts: dict[bytes, SenderKey] = {}
+        """By device, where each begins to read."""
 
     def __repr__(self) -> str:
         """Say nothing of the key."""
@@ -73,8 +78,20 @@ class SendingSession:
 
     @property
     def key(self) -> SenderKey:
-        """What a member needs to open the next message and those after it."""
+        """What opens the next message and those after it."""
         return SenderKey(self.descriptor, self.index, self._chain_key)
+
+    def key_for(self, device: bytes) -> SenderKey:
+        """What a device needs to open all that is sealed for it: from where it stood when this was first asked."""
+        return self._starts.setdefault(device, self.key)
+
+    def is_for(self, device: bytes) -> bool:
+        """Whether a device reads in this session, having been handed its key or passed over."""
+        return device in self._starts
+
+    def is_over(self, now_ms: int) -> bool:
+        """Whether the session began 24 hours ago, or by a clock that went back."""
+        return not 0 <= now_ms - self.descriptor.created_ms < SESSION_MS
 
     @property
     def is_sealing(self) -> bool:
@@ -98,7 +115,7 @@ class SendingSession:
         """Whether the next message must begin a new session: 256 messages, 24 h, or somebody is gone (SC1 §9)."""
         return (
             self.index >= SESSION_MESSAGES
-            or not 0 <= now_ms - self.descriptor.created_ms < SESSION_MS
+            or self.is_over(now_ms)
             or not roster.only_grew(self.descriptor.epoch, roster.epoch)
         )
 

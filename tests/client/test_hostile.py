@@ -231,6 +231,42 @@ class KeyTests(HostileCase):
         self.assertEqual(self.bob.heard(), [("alice", "one"), ("alice", "two")])
         self.assertTrue(all(event.late for event in self.bob.told(Message)))
 
+    def test_lost_sealed_key(self) -> None:
+        """A key that the relay loses is asked for and handed again, and what waited for it is filled in."""
+        lost: list[wire.FromRelay] = []
+
+        def twist(message: wire.FromRelay) -> list[wire.FromRelay]:
+            if isinstance(message, wire.SealedKey) and not lost:
+                lost.append(message)
+                return []
+            return [message]
+
+        self.deceive(self.bob, twist)
+        self.says(self.alice, "one", "two")
+        self.assertEqual((len(lost), len(self.bob.said(wire.Ask))), (1, 1))
+        self.assertEqual(self.bob.heard(), [("alice", "one"), ("alice", "two")])
+        self.says(self.alice, "three")
+        self.assertEqual(self.bob.heard()[2:], [("alice", "three")])
+
+    def test_lost_keys_of_two_sessions(self) -> None:
+        """Keys of two sessions that are asked for at once are both handed again."""
+        blind = True
+
+        def twist(message: wire.FromRelay) -> list[wire.FromRelay]:
+            return [] if isinstance(message, wire.SealedKey | wire.Asked) and blind else [message]
+
+        self.deceive(self.bob, twist)
+        self.deceive(self.alice, twist)
+        self.says(self.alice, "one")
+        self.alice.conversation.rekey(LOBBY)
+        self.says(self.alice, "two")
+        self.assertEqual(self.bob.heard(), [])
+        blind = False
+        self.bob.lose()
+        self.bob.connect()
+        self.town_.settle()
+        self.assertEqual(self.bob.heard(), [("alice", "one"), ("alice", "two")])
+
     def test_asked_again(self) -> None:
         """What still waits when the link is lost is asked for again on the next one."""
 

@@ -7,13 +7,14 @@ from dataclasses import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.crypto import aead
+from securechat.e2e.chain import read_frame
 from securechat.e2e.hpke import NoMlKemError, best_suite, hpke_open, hpke_seal, public_of
 from securechat.e2e.inbox import DEVICE_SESSIONS
-from securechat.e2e.outcomes import Awaited, Held, KeyTaken, Refusal, Refused
-from securechat.e2e.room import NotReadyError
+from securechat.e2e.outcomes import Awaited, Held, KeyOutcome, KeyTaken, Refusal, Refused
+from securechat.e2e.room import FORMER_SESSIONS, NotReadyError
 from securechat.e2e.safety import ChangedKeyError, Standing
 from securechat.e2e.sealing import Descriptor, SenderKey, open_key, read_blob, seal_key
-from securechat.e2e.sender import SendingSession
+from securechat.e2e.sender import SESSION_MS, SendingSession
 from securechat.signed import certificates
 from securechat.signed.certificates import Certificate, certify, login_is_proven, prove_login, read_certificate
 from securechat.signed.encoding import LABEL_KEY, LABEL_SEAL, lp, u64
@@ -469,20 +470,87 @@ class HandingTests(SynchronousTestCase):
         room.pass_over(carol)
         room.begin(scene.body("x"), NOW)
 
-    def test_asked_for_again(self) -> None:
-        """Who lost our key gets it again, from the next message on."""
-        scene = Scene("alice", "bob")
-        lost = scene.say("alice", "lost")
+    def lost(self, scene: Scene, *texts: str) -> list[bytes]:
+        """Alice says things of whose session Bob has no key any more; gives the frames."""
+        frames = [scene.say("alice", text) for text in texts]
         scene.rooms["bob"]._inbox._sessions.clear()
-        (held,) = scene.hear("bob", "alice", lost)
+        return frames
+
+    def asked(self, scene: Scene, sid: bytes, name: str = "bob", now: int = NOW + HOUR) -> KeyOutcome:
+        """Alice hands somebody the key of a session for which they ask."""
+        member = scene.rooms["alice"].roster.named(name)
+        assert member is not None
+        blob = scene.rooms["alice"].hand(member, scene.prekey(name), now, sid)
+        return scene.rooms[name].sealed_key(0, "alice", blob)
+
+    def test_asked_for_again(self) -> None:
+        """Who lost our key gets it again from where they began, and what was held is filled in."""
+        scene = Scene("alice", "bob")
+        frames = self.lost(scene, "lost", "lost too")
+        held, _ = scene.hear("bob", "alice", *frames)
         assert isinstance(held, Held)
         self.assertEqual((held.awaited, held.ask, held.sender), (Awaited.SENDER_KEY, True, "alice"))
-        bob = scene.rooms["alice"].roster.named("bob")
-        assert bob is not None
-        blob = scene.rooms["alice"].hand(bob, scene.prekey("bob"), NOW + HOUR)
-        scene.rooms["bob"].sealed_key(0, "alice", blob)
-        self.assertEqual(scene.retry("bob"), [Refused(0, Refusal.KEY_GONE)])
+        self.asked(scene, read_frame(frames[0]).header.sid)
+        self.assertEqual(texts(scene.retry("bob")), ["lost", "lost too"])
         self.assertEqual(texts(scene.hear("bob", "alice", scene.say("alice", "found"))), ["found"])
+
+    def test_passed_over(self) -> None:
+        """Who had no good prekey when we began to talk reads all of it when they ask for our key."""
+        scene = Scene("alice", "bob", "carol")
+        room = scene.rooms["alice"]
+        bob, carol = room.to_hand(NOW)
+        scene.rooms["bob"].sealed_key(0, "alice", room.hand(bob, scene.prekey("bob"), NOW))
+        room.pass_over(carol)
+        frames = [scene.seal("alice", scene.body(text)) for text in ("one", "two")]
+        scene.hear("carol", "alice", *frames)
+        self.asked(scene, read_frame(frames[0]).header.sid, "carol")
+        self.assertEqual(texts(scene.retry("carol")), ["one", "two"])
+
+    def test_nothing_older(self) -> None:
+        """Who came later is not handed more than they were due, whichever session they ask for."""
+        scene = Scene("alice", "bob", is_open=True)
+        older = scene.say("alice", "before")
+        scene.enter("carol")
+        scene.say("alice", "after")
+        taken = self.asked(scene, read_frame(older).header.sid, "carol")
+        assert isinstance(taken, KeyTaken)
+        self.assertEqual(taken.index, 1)
+        scene.rooms["alice"].rekey()
+        scene.say("alice", "later")
+        scene.enter("dave")
+        taken = self.asked(scene, read_frame(older).header.sid, "dave")
+        assert isinstance(taken, KeyTaken)
+        self.assertNotEqual(taken.sid, read_frame(older).header.sid)
+
+    def test_former_sessions(self) -> None:
+        """The three sessions before ours are handed again to who asks; those before them are gone."""
+        scene = Scene("alice", "bob")
+        frames = []
+        for count in range(FORMER_SESSIONS + 2):
+            frames.append(scene.say("alice", str(count)))
+            scene.rooms["alice"].rekey()
+        scene.say("alice", "now")
+        scene.rooms["bob"]._inbox._sessions.clear()
+        scene.hear("bob", "alice", *frames)
+        for frame in frames:
+            self.asked(scene, read_frame(frame).header.sid)
+        self.assertEqual(texts(scene.retry("bob")), ["2", "3", "4"])
+
+    def test_former_sessions_end(self) -> None:
+        """A day after a session began nothing of it is handed any more, nor kept."""
+        for doing in ("says", "hears"):
+            scene = Scene("alice", "bob")
+            (frame,) = self.lost(scene, "lost")
+            scene.rooms["alice"].rekey()
+            scene.now += SESSION_MS
+            if doing == "says":
+                scene.say("alice", "now")
+            else:
+                scene.rooms["alice"].receive([], scene.now)
+            self.assertEqual(len(scene.rooms["alice"]._former), 0)
+            taken = self.asked(scene, read_frame(frame).header.sid, now=scene.now)
+            assert isinstance(taken, KeyTaken)
+            self.assertNotEqual(taken.sid, read_frame(frame).header.sid)
 
     def test_not_ready(self) -> None:
         """Nothing is sealed without the session key of the epoch, nor by who is no member."""

@@ -15,6 +15,7 @@ from securechat.e2e.inbox import EPOCH_KEYS
 from securechat.e2e.outcomes import Arrived, Awaited, Held, Opened, Outcome, Refusal, Refused
 from securechat.e2e.receiver import MAX_JUMP
 from securechat.e2e.safety import Standing
+from securechat.e2e.sealing import seal_key
 from securechat.wire.messages import SEALED_BYTES
 from tests.crypto.fakes import Rig
 from tests.e2e.scene import NOW, Scene, session_key, texts
@@ -103,7 +104,10 @@ class RunTests(SynchronousTestCase):
         self.assertEqual(self.scene.rooms["bob"].held, 3)
         bob = room.roster.named("bob")
         assert bob is not None
-        self.scene.rooms["bob"].sealed_key(0, "alice", room.hand(bob, self.scene.prekey("bob"), NOW))
+        assert room._sending is not None
+        alice = self.scene.people["alice"].person.device
+        blob = seal_key(alice, room._sending.key, bob.device, self.scene.prekey("bob"))
+        self.scene.rooms["bob"].sealed_key(0, "alice", blob)
         self.assertEqual(self.scene.retry("bob"), [Refused(seq, Refusal.KEY_GONE) for seq in range(3)])
         self.assertEqual(texts(self.scene.hear("bob", "alice", self.scene.say("alice", "now"))), ["now"])
 
