@@ -2,12 +2,16 @@
 
 The model is short. Whatever is said is told to its speaker exactly once, as sent or as not sent, unless the program
 ended before. Whoever hears something hears what was really said, in its speaker's order, and at most once, over a
-start of the program too. Nobody posts for an epoch other than the last one that they were told, nor more than the
-window allows. In the end everybody hears everybody.
+start of the program too. All hear it under the number that the relay gave it, in that order but for what is marked
+as late, and only who was a member then; whoever was there and never lost a link hears all. Nobody posts for an
+epoch other than the last one that they were told, nor more than the window allows. In the end everybody hears
+everybody.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 from hypothesis import HealthCheck, settings
@@ -24,7 +28,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.client.events import Fault, Message, NotSent, Sent, Unreadable
 from securechat.e2e.identity import Person as Keys
+from securechat.relay.factory import RelayFactory
 from securechat.relay.limits import RelayLimits
+from securechat.relay.log import MemoryLog, Outcome, Run
+from securechat.relay.room import Room
 from securechat.wire import messages as wire
 from tests.client.town import LOBBY, Person, Town
 
@@ -34,6 +41,39 @@ ROOMS = (LOBBY, "#other")
 
 DIRECT = "@alice+bob"
 CLOSED = "#closed"
+
+
+class Truth(MemoryLog):
+    """What the relay took, of whom, and who was a member and there at that moment."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rooms: Mapping[str, Room] = {}
+        """The relay's, once there is one."""
+        self.taken: dict[tuple[str, int], Taken] = {}
+
+    def append(self, runs: Sequence[Run], kept: Callable[[Sequence[list[Outcome]]], None]) -> None:
+        """Take a batch, and note it."""
+
+        def noted(outcomes: Sequence[list[Outcome]]) -> None:
+            for run, results in zip(runs, outcomes, strict=True):
+                for seq, new in results:
+                    if new:
+                        room = self.rooms[run.room]
+                        members = frozenset(each.name for each in room.log.members.values())
+                        self.taken[run.room, seq] = Taken(run.sender, members, frozenset(room.entered))
+            kept(outcomes)
+
+        super().append(runs, noted)
+
+
+@dataclass(frozen=True)
+class Taken:
+    """One message that the relay took."""
+
+    sender: str
+    members: frozenset[str]
+    here: frozenset[str]
 
 
 class Counted(Person):
@@ -111,18 +151,25 @@ class Model(Town):
             )
         )
 
+    def start_relay(self) -> None:
+        """Start a relay that is watched."""
+        self.truth = Truth()
+        self.factory = RelayFactory(self.clock, self.now_ms, self.truth, self._limits, self._motd)
+        self.truth.rooms = self.factory.rooms.memberships.rooms
+
 
 class Talking(RuleBasedStateMachine):
     """Everything that users, links, workers and the relay can do, in any order."""
 
     town: Model
-    lossless: bool
+    steady: set[str]
+    """Who has not lost a link so far."""
 
     @initialize(window=st.integers(1, 5))
     def begin(self, window: int) -> None:
         """Everybody is in the lobby, and keeper in the other room too."""
         self.town = Model(window)
-        self.lossless = True
+        self.steady = set(NAMES)
         self.town.come(*NAMES, at_once=False)
         for name in ("keeper", "alice", "bob"):
             for room in ROOMS if name == "keeper" else ROOMS[:1]:
@@ -185,13 +232,13 @@ class Talking(RuleBasedStateMachine):
         """Lose a link."""
         if self.person(name).linked:
             self.person(name).lose()
-            self.lossless = False
+            self.steady.discard(name)
 
     @rule(name=st.sampled_from(NAMES[:2]))
     def restart(self, name: str) -> None:
         """Start somebody's program again."""
         self.person(name).restart()
-        self.lossless = False
+        self.steady.discard(name)
 
     @rule(name=st.sampled_from(NAMES[:2]))
     def invite(self, name: str) -> None:
@@ -235,6 +282,7 @@ class Talking(RuleBasedStateMachine):
         for person in self.town.people:
             self.check_told(person)
             self.check_heard(person)
+        self.check_epochs()
         self.check_end()
         self.town.close()
 
@@ -259,6 +307,29 @@ class Talking(RuleBasedStateMachine):
                 texts = [event.text for event in heard if (event.room, event.sender) == (room, other.name)]
                 said = iter([f"text of {label}" for label, where in other.texts.items() if where == room])
                 assert all(text in said for text in texts), "not in order, or twice"
+
+    def check_epochs(self) -> None:
+        """Under one number all heard the same, if they were members then; who was there all the time heard all."""
+        said: dict[tuple[str, int], set[tuple[str, str]]] = {}
+        for person in self.town.people:
+            heard = {}
+            highest = dict.fromkeys((*ROOMS, DIRECT, CLOSED), 0)
+            for event in person.events:
+                if isinstance(event, Message):
+                    assert event.late or event.seq > highest[event.room], "not in the relay's order"
+                    highest[event.room] = max(event.seq, highest[event.room])
+                    heard[event.room, event.seq] = event.sender, event.text
+                    said.setdefault((event.room, event.seq), set()).add((event.sender, event.text))
+                elif isinstance(event, Sent):
+                    said.setdefault((event.room, event.seq), set()).add((person.name, f"text of {event.id}"))
+            for place, taken in self.town.truth.taken.items():
+                due = taken.sender != person.name and person.name in taken.members
+                if not due:
+                    assert place not in heard, "heard by who was no member"
+                elif person.name in taken.here and person.name in self.steady:
+                    assert place in heard, (person.name, place, taken)
+        for place, what in said.items():
+            assert [sender for sender, _ in what] == [self.town.truth.taken[place].sender], (place, what)
 
     def check_end(self) -> None:
         """Everybody is where the relay thinks, and is heard by all who are there."""
