@@ -1,4 +1,4 @@
-"""Which messages of a room have come, by their numbers."""
+"""Which messages of a room have come, by their numbers, and which were missed."""
 
 
 class Numbers:
@@ -42,3 +42,36 @@ class Numbers:
         while self._next in self._ahead:
             self._ahead.remove(self._next)
             self._next += 1
+
+
+class Absence:
+    """Numbers that were given while we were away, told once it is known which of them are our own."""
+
+    def __init__(self) -> None:
+        self._span: tuple[int, int] | None = None
+        self._own: set[int] = set()
+
+    def add(self, first: int, last: int) -> None:
+        """We are back, and these were given. After another absence of which nothing was told they are one."""
+        self._span = (self._span or (first, last))[0], last
+
+    def own(self, seq: int) -> None:
+        """A message of ours has this number."""
+        if self._span is not None:
+            self._own.add(seq)
+
+    def take(self) -> list[tuple[int, int]]:
+        """The spans that were missed."""
+        if self._span is None:
+            return []
+        first, last = self._span
+        spans = []
+        for seq in sorted(each for each in self._own if first <= each <= last):
+            if first < seq:
+                spans.append((first, seq - 1))
+            first = seq + 1
+        if first <= last:
+            spans.append((first, last))
+        self._span = None
+        self._own.clear()
+        return spans

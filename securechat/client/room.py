@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from securechat.client.numbers import Numbers
+from securechat.client.numbers import Absence, Numbers
 from securechat.e2e.room import SecureRoom
 from securechat.e2e.sender import SealJob
 from securechat.signed.certificates import Certificate
@@ -25,6 +25,8 @@ class Pending:
     job: SealJob | None = None
     """How it was sealed the last time."""
     posted: bool = False
+    repeated: bool = False
+    """Whether it was posted on a link that was lost, and may have been taken there."""
 
 
 @dataclass(slots=True, eq=False)
@@ -89,6 +91,7 @@ class Room:
     restored: bool = False
     """Whether the sessions of the last run were taken up, if there were any: before that nothing is stored."""
     numbers: Numbers = field(default_factory=Numbers)
+    absence: Absence = field(default_factory=Absence)
     outbox: dict[bytes, Pending] = field(default_factory=dict)
     arrived: dict[int, tuple[str, int]] = field(default_factory=dict)
     """Of messages that are not told yet: whom the relay says they are from, and when they came there."""
@@ -98,6 +101,11 @@ class Room:
     def whole(self) -> bool:
         """Whether all of the log is known."""
         return self.secure is not None and len(self.secure.roster) >= self.total
+
+    @property
+    def repeats(self) -> bool:
+        """Whether it is not known yet of something of ours if it was taken before the link was lost."""
+        return any(each.repeated for each in self.outbox.values())
 
     def is_new(self, sender: bytes, message_id: bytes) -> bool:
         """Note a message as shown; False where its sender (an identity key) has said it before.

@@ -187,7 +187,8 @@ class Rooms:
             missed = room.numbers.entered(room.last_seq)
             self._tell(Entered(room.name, sorted(room.present)))
             if missed is not None:
-                self._tell(Missed(room.name, *missed))
+                room.absence.add(*missed)
+            self._tell_missed(room)
         self._membership.go_on(room)
         self.call_in(room)
         self._saying.post(room)
@@ -267,8 +268,8 @@ class Rooms:
             return
         room.secure.take_session_key(message.epoch, message.key)
         self._tell(Keyed(room.name, sha256(message.key).hexdigest()[:16], len(message.key)))
-        # Every `Ack` of the epoch before has come by now, so whatever is left was declined or will be.
-        self._saying.again(room)
+        # Every `Ack` of the epoch before has come by now, so whatever is left of it was declined or will be.
+        self._saying.again(room, message.epoch)
         self._retry(room)
 
     def _sealed_keys(self, room: Room, message: wire.SealedKey) -> None:
@@ -298,8 +299,13 @@ class Rooms:
         for post_id, seq in ack.items:
             pending = room.outbox.pop(post_id, None)
             room.numbers.own(seq)
+            room.absence.own(seq)
             if pending is not None:
+                if seq <= room.last_seq:
+                    # Taken on a link that was lost: nobody is given what was sealed for this one.
+                    self._saying.not_delivered(room, pending)
                 self._tell(Sent(room.name, seq, pending.text, pending.label))
+        self._tell_missed(room)
 
     def _declined(self, room: Room, declined: wire.Declined) -> None:
         code = declined.code
@@ -311,6 +317,13 @@ class Rooms:
                 if pending is not None:
                     self._tell(NotSent(room.name, REASONS[code], pending.text, pending.label))
         # A stale epoch needs no answer: its new key comes, or has come, and posts them again.
+        self._tell_missed(room)
+
+    def _tell_missed(self, room: Room) -> None:
+        """Tell what was said while we were away, once it is known what of that is our own."""
+        if not room.repeats:
+            for first, last in room.absence.take():
+                self._tell(Missed(room.name, first, last))
 
     def _not_carried_out(self, room: Room, code: Code) -> None:
         room.asking = False

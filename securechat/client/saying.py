@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from securechat.client.events import Event, NotSent
 from securechat.client.room import Pending, Room
 from securechat.client.seldom import Seldom
+from securechat.e2e.chain import read_header
 from securechat.e2e.content import Said, pack
 from securechat.e2e.errors import E2EError
 from securechat.e2e.room import NotReadyError, SecureRoom
@@ -76,18 +77,27 @@ class Saying:
         self._link = 0
         for room in rooms:
             room.wanted.clear()
+            for pending in room.outbox.values():
+                pending.repeated = pending.repeated or pending.posted
             self.again(room)
 
     def answered(self, posts: int) -> None:
         """So many posts were acknowledged or declined."""
         self._unanswered -= posts
 
-    def again(self, room: Room) -> None:
-        """What is posted and not answered is sealed anew: its epoch or its link is over."""
+    def again(self, room: Room, epoch: bytes = b"") -> None:
+        """What is posted and not answered is sealed anew: its link is over, or its epoch, if it is not this one."""
         for pending in room.outbox.values():
+            if pending.job is not None and read_header(pending.job.header).epoch == epoch:
+                continue
             if pending.posted and pending.job is not None and room.secure is not None:
                 room.secure.void(pending.job)
             pending.posted, pending.job = False, None
+
+    def not_delivered(self, room: Room, pending: Pending) -> None:
+        """The relay had taken a message before, and passes on nothing of how it was sealed the last time."""
+        if pending.job is not None and room.secure is not None:
+            room.secure.void(pending.job)
 
     def rekey(self, room: Room) -> None:
         """Begin a new session with the next message; one that is being sealed still belongs to this one."""
@@ -102,6 +112,8 @@ class Saying:
         waiting = next((each for each in room.outbox.values() if not each.posted), None)
         if waiting is None or secure is None or not self._may_say(room) or self._unanswered >= self._window:
             return
+        if any(each.posted and each.repeated for each in room.outbox.values()):
+            return  # the next message has to say whether this one was delivered as it is sealed now
         try:
             if self._hand(room, secure):
                 return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from securechat.client.events import Keyed, Message, NotSent, Sent
+from securechat.client.events import Gap, Keyed, Message, Missed, NotSent, Sent
 from securechat.e2e.body import TEXT_BYTES
 from securechat.relay.limits import RelayLimits
 from securechat.wire import messages as wire
@@ -165,6 +165,49 @@ class WindowTests(TownCase):
         town.settle()
         self.assertEqual(10, len(alice.acknowledged()))
         self.assertEqual(0, alice.conversation.unacknowledged)
+
+    def test_taken_before_the_link_was_lost(self) -> None:
+        """What the relay had taken before the link was lost is not heard twice, and nothing is told as missed."""
+        for taken in range(4):
+            town = self.town()
+            alice, bob = town.enter("alice", "bob")
+            alice.conversation.say(LOBBY, "before")
+            town.settle()
+            texts = ["one", "two", "three"]
+            for text in texts:
+                alice.conversation.say(LOBBY, text)
+            town.settle(alice)
+            alice.move_up(taken)
+            town.turn()
+            alice.lose()
+            alice.connect()
+            alice.conversation.say(LOBBY, "after")
+            town.settle()
+            self.assertEqual([text for _, text in bob.heard()], ["before", *texts, "after"])
+            self.assertEqual((bob.told(Gap), bob.told(Missed), alice.told(Missed)), ([], [], []))
+            self.assertEqual(alice.acknowledged(), ["before", *texts, "after"])
+            self.assertEqual(len(alice.said(wire.Post)), 1 + 3 + 4)
+
+    def test_missed_between_own(self) -> None:
+        """What others said while the link was lost is told as missed, and not what we said ourselves before."""
+        town = self.town()
+        alice, bob = town.enter("alice", "bob")
+        alice.conversation.say(LOBBY, "before")
+        town.settle()
+        for text in ("one", "two"):
+            alice.conversation.say(LOBBY, text)
+        alice.move_up()
+        town.turn()
+        town.settle(alice)
+        alice.lose()
+        for text in ("three", "four"):
+            bob.conversation.say(LOBBY, text)
+        town.settle()
+        alice.connect()
+        alice.conversation.say(LOBBY, "after")
+        town.settle()
+        self.assertEqual(alice.told(Missed), [Missed(LOBBY, 4, 5)])
+        self.assertEqual([text for _, text in bob.heard()], ["before", "one", "two", "after"])
 
     def test_new_link(self) -> None:
         """A new link begins with a whole window, and what was not answered is said again once."""

@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 )
 from twisted.trial.unittest import SynchronousTestCase
 
-from securechat.client.events import Fault, Message, NotSent, Sent, Unreadable
+from securechat.client.events import Fault, Gap, Message, Missed, NotSent, Sent, Unreadable
 from securechat.e2e.identity import Person as Keys
 from securechat.relay.factory import RelayFactory
 from securechat.relay.limits import RelayLimits
@@ -322,6 +322,9 @@ class Talking(RuleBasedStateMachine):
                     said.setdefault((event.room, event.seq), set()).add((event.sender, event.text))
                 elif isinstance(event, Sent):
                     said.setdefault((event.room, event.seq), set()).add((person.name, f"text of {event.id}"))
+            if person.name in self.steady:
+                lost = [event for event in person.events if isinstance(event, Gap | Missed)]
+                assert not lost, (person.name, lost)
             for place, taken in self.town.truth.taken.items():
                 due = taken.sender != person.name and person.name in taken.members
                 if not due:

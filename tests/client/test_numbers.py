@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from securechat.client.numbers import Numbers
+from securechat.client.numbers import Absence, Numbers
 
 
 def entered(last_seq: int = 0) -> Numbers:
@@ -131,3 +131,38 @@ class EnteredTests(SynchronousTestCase):
         numbers = entered()
         numbers.own(5)
         self.assertEqual(numbers.entered(2), (1, 2))
+
+
+class AbsenceTests(SynchronousTestCase):
+    """What is told of the time when we were away."""
+
+    def test_nothing(self) -> None:
+        """Who was not away missed nothing, whatever was theirs."""
+        absence = Absence()
+        absence.own(3)
+        self.assertEqual(absence.take(), [])
+
+    def test_own(self) -> None:
+        """What was given to messages of our own was not missed, at the edges and between them."""
+        absence = Absence()
+        absence.add(3, 9)
+        for seq in (9, 5, 3, 2, 10):
+            absence.own(seq)
+        self.assertEqual(absence.take(), [(4, 4), (6, 8)])
+        self.assertEqual(absence.take(), [])
+
+    def test_all_own(self) -> None:
+        """Where all of it was our own nothing was missed."""
+        absence = Absence()
+        absence.add(3, 4)
+        for seq in (3, 4):
+            absence.own(seq)
+        self.assertEqual(absence.take(), [])
+
+    def test_away_again(self) -> None:
+        """Two absences of which nothing was told between are told as one."""
+        absence = Absence()
+        absence.add(3, 4)
+        absence.own(3)
+        absence.add(5, 8)
+        self.assertEqual(absence.take(), [(4, 8)])
