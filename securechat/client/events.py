@@ -26,6 +26,8 @@ class Message(_Event, frozen=True, tag="message"):
     """It waited for a key, or others of its sender came before it."""
     forked: bool = False
     """Its sender made another message before it than the one that we were given."""
+    former: bool = False
+    """Its sender is no member of the room any more, and sealed it for a time when they were."""
 
 
 class Sent(_Event, frozen=True, tag="sent"):

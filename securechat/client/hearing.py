@@ -160,6 +160,7 @@ class Hearing:
                     _KEY[opened.standing],
                     late or opened.is_late,
                     opened.is_forked,
+                    opened.is_former,
                 )
             )
         return told

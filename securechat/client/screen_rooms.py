@@ -157,6 +157,8 @@ class Rooms:
             spans.insert(0, ("error", "! "))
         if event.forked:
             spans.insert(0, ("error", "!! others were told something else before this: "))
+        if event.former:
+            spans.insert(0, ("error", "(not in the room any more) "))
         if event.late:
             spans.insert(0, ("dim", "(late) "))
         return spans

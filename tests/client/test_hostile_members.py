@@ -289,3 +289,10 @@ class FormerMemberTests(MemberCase):
         self.assertEqual(self.reasons(self.bob), [Refusal.NOT_A_MEMBER])
         self.says(self.alice, "honestly", room=self.ROOM)
         self.assertEqual(self.bob.heard(self.ROOM), [("alice", "honestly")])
+        self.assertEqual([event.former for event in self.bob.told(Message)], [False])
+
+    def test_speaks_of_then(self) -> None:
+        """What a relay helps her to say under the epoch of her membership has the mark of a former member."""
+        self.bob.hear(wire.Delivery(self.ROOM, 1_000, [("carol", 0, self.frame)]))
+        self.assertEqual([(event.sender, event.former) for event in self.bob.told(Message)], [("carol", True)])
+        self.honest(self.alice, self.bob)

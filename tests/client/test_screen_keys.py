@@ -30,6 +30,14 @@ class HeldTests(ScreenTestCase):
             ],
         )
 
+    def test_marks(self) -> None:
+        """A message of somebody who is gone since, or who forked their session, has its mark before it."""
+        self.terminal.tell(Message("#lobby", "bob", "one", NOON, 7, former=True))
+        self.terminal.tell(Message("#lobby", "bob", "two", NOON, 8, forked=True))
+        shown = " ".join(line.strip() for line in self.messages()[-3:])
+        self.assertIn("12:00 (not in the room any more) bob: one", shown)
+        self.assertIn("12:00 !! others were told something else before this: bob: two", shown)
+
     def test_never_opened(self) -> None:
         """One that can never be opened says so at its place."""
         self.held(7)
