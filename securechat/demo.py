@@ -37,8 +37,8 @@ from securechat.e2e.prekeys import PrekeyRing
 from securechat.relay.log import MemoryLog, Outcome, Run
 from securechat.relay.tap import Options, build_relay
 from securechat.signed.entries import Op, Role, entry_is_signed, read_entry, sign_entry
+from securechat.signed.rights import RosterError
 from securechat.signed.roster import Roster as SignedLog
-from securechat.signed.roster import RosterError
 from securechat.wire.address import Address
 from securechat.wire.messages import FromClient, FromRelay, Hand, Post, Roster, SessionKey
 from securechat.wire.names import LOBBY

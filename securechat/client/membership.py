@@ -14,7 +14,8 @@ from securechat.client.room import Room, Wish
 from securechat.e2e.identity import Person
 from securechat.signed.certificates import Certificate
 from securechat.signed.entries import Entry, Policy
-from securechat.signed.roster import Fault, Roster, RosterError, found
+from securechat.signed.rights import Fault, RosterError
+from securechat.signed.roster import Roster, found
 from securechat.wire import messages as wire
 from securechat.wire.codes import REASONS, Code
 

@@ -13,7 +13,7 @@ from securechat.e2e.keystore import Secrets
 from securechat.e2e.safety import ChangedKeyError, Pin, Standing, safety_number
 from securechat.signed.certificates import Certificate, read_certificate
 from securechat.signed.errors import NotAuthentic
-from securechat.signed.roster import Member
+from securechat.signed.rights import Member
 from securechat.wire import messages as wire
 from securechat.wire.codes import REASONS, Code
 from securechat.wire.names import name_refusal

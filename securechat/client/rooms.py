@@ -20,7 +20,8 @@ from securechat.client.saying import Saying, other_of
 from securechat.e2e.hpke import NoMlKemError
 from securechat.e2e.outcomes import KeyTaken
 from securechat.signed.certificates import Certificate
-from securechat.signed.roster import Member, Roster
+from securechat.signed.rights import Member
+from securechat.signed.roster import Roster
 from securechat.wire import messages as wire
 from securechat.wire.codes import REASONS, Code
 from securechat.wire.names import direct_pair, is_room

@@ -24,7 +24,8 @@ from securechat.e2e.safety import Pins
 from securechat.e2e.sealing import Descriptor, SenderKey
 from securechat.signed.encoding import KEY_BYTES, lp, split, split_list
 from securechat.signed.errors import NotAuthentic
-from securechat.signed.roster import Member, Roster
+from securechat.signed.rights import Member
+from securechat.signed.roster import Roster
 from securechat.wire.messages import ROOM_MEMBERS
 
 DEVICE_SESSIONS: Final = 32

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from securechat.e2e.content import Said
 from securechat.e2e.safety import Standing
-from securechat.signed.roster import Member
+from securechat.signed.rights import Member
 
 
 class Refusal(StrEnum):

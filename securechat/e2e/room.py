@@ -22,7 +22,8 @@ from securechat.signed.encoding import HASH, U32, Bounds, lp, split
 from securechat.signed.entries import Entry
 from securechat.signed.errors import NotAuthentic
 from securechat.signed.prekeys import PrekeyRecord
-from securechat.signed.roster import Member, Roster
+from securechat.signed.rights import Member
+from securechat.signed.roster import Roster
 from securechat.wire.names import direct_pair
 
 HELD_BLOBS: Final = 64

@@ -19,7 +19,8 @@ from securechat.relay.limits import RelayLimits
 from securechat.relay.room import Client, Room, roster_frames
 from securechat.signed.entries import Entry, Op, read_entry
 from securechat.signed.errors import NotAuthentic
-from securechat.signed.roster import MAX_ENTRIES, Fault, Member, RosterError
+from securechat.signed.rights import Fault, Member, RosterError
+from securechat.signed.roster import MAX_ENTRIES
 from securechat.signed.roster import Roster as Log
 from securechat.wire.codes import Code
 from securechat.wire.framing import frame

@@ -20,7 +20,8 @@ from securechat.client.seldom import Seldom
 from securechat.client.tls import PinnedTLS
 from securechat.e2e import inbox, keystore, receiver, safety, sealing
 from securechat.signed import certificates, prekeys, roster
-from securechat.signed.roster import Member, Roster
+from securechat.signed.rights import Member
+from securechat.signed.roster import Roster
 from tests.client import test_changes as changes
 from tests.client import test_conversation_rooms as conversation
 from tests.client import test_hostile as hostile

@@ -20,7 +20,8 @@ from securechat.signed.entries import (
     sign_entry,
 )
 from securechat.signed.errors import NotAuthentic
-from securechat.signed.roster import Fault, Roster, RosterError, found
+from securechat.signed.rights import Fault, RosterError
+from securechat.signed.roster import Roster, found
 from tests.crypto.vectors import flipped
 from tests.e2e.scene import NOW, Scene, Someone, someone, texts
 

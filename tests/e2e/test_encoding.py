@@ -17,7 +17,8 @@ from securechat.signed.encoding import Bounds, lp, number, read_name, split, spl
 from securechat.signed.entries import Founding, Policy, read_entry, read_founding, read_policy
 from securechat.signed.errors import NotAuthentic, SignedError
 from securechat.signed.prekeys import offer, read_prekey
-from securechat.signed.roster import RosterError, found
+from securechat.signed.rights import RosterError
+from securechat.signed.roster import found
 from securechat.signed.signing import SigningKey, is_signed
 from securechat.signed.suites import Suite
 from tests.e2e.scene import NOW, Scene, someone

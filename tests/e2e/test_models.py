@@ -11,7 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.e2e.outcomes import Arrived, Opened, Refusal, Refused
 from securechat.signed.entries import Op, Policy, Role, read_entry, sign_entry
-from securechat.signed.roster import Fault, Roster, RosterError, found
+from securechat.signed.rights import Fault, RosterError
+from securechat.signed.roster import Roster, found
 from tests.e2e.scene import HOUR, NOW, Scene, finish, someone
 
 NAMES = ("alice", "bob", "carol", "dave")

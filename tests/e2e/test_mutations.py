@@ -9,8 +9,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.crypto import aead
 from securechat.e2e import content, identity, inbox, keystore, receiver, room, safety, sealing
-from securechat.signed import certificates, encoding, entries, prekeys, roster
-from securechat.signed.roster import Member, Roster
+from securechat.signed import certificates, encoding, entries, prekeys, rights, roster
+from securechat.signed.rights import Member
+from securechat.signed.roster import Roster
 from securechat.signed.suites import Suite
 from tests.e2e import test_attacks_frames as frames
 from tests.e2e import test_attacks_keys as keys
@@ -120,7 +121,7 @@ class MutationTests(SynchronousTestCase):
         """Every function of these modules that answers yes or no about what came is on the list."""
         listed = {(mutation.where, mutation.name) for mutation in MUTATIONS}
         used = {name for _, name in listed}
-        modules = (content, identity, inbox, keystore, prekeys, receiver, room, roster, safety, sealing)
+        modules = (content, identity, inbox, keystore, prekeys, receiver, rights, room, roster, safety, sealing)
         for module in modules:
             for name, found in vars(module).items():
                 answers = getattr(found, "__annotations__", {}).get("return") is bool

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.relay.limits import RelayLimits
 from securechat.signed.entries import Op, Role
-from securechat.signed.roster import RosterError
+from securechat.signed.rights import RosterError
 from securechat.wire.messages import (
     Ack,
     Append,

@@ -9,7 +9,8 @@ from securechat.relay.allowance import Allowance
 from securechat.relay.room import Room
 from securechat.relay.session import Session
 from securechat.signed import certificates, prekeys, roster
-from securechat.signed.roster import Member, Roster
+from securechat.signed.rights import Member
+from securechat.signed.roster import Roster
 from tests.mutations import Anything, Mutation, assert_green, assert_seen
 from tests.relay import test_directory as lookups
 from tests.relay import test_entries as entries
