@@ -28,6 +28,7 @@ from zope.interface import Interface, implementer
 
 from securechat.client import events
 from securechat.client.errors import ClientError, Exit
+from securechat.client.pipe_lines import json_line, remark
 from securechat.client.safe import safe_line, safe_name
 from securechat.e2e.body import TEXT_BYTES, BodyError, check_text
 
@@ -89,7 +90,6 @@ class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 _input = msgspec.json.Decoder(Input)
-_output = msgspec.json.Encoder()
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
@@ -223,12 +223,14 @@ class Pipe(TwistedProtocol):
         if self._over:
             return
         if self._json:
-            self._write(_json_line(event))
+            self._write(json_line(event))
         elif isinstance(event, events.Message):
             place = "" if event.room == self._room else f"[{self._place(event.room)}] "
             self._write(f"{place}{safe_name(event.sender)}: {safe_line(event.text)}".encode())
         else:
-            self._remark(event)
+            text = remark(event, again=self._was_up, chatty=self._chatty)
+            if text:
+                print(f"securechat: {safe_line(text)}", file=sys.stderr)
         self._follow(event)
 
     def _place(self, room: str) -> str:
@@ -237,57 +239,6 @@ class Pipe(TwistedProtocol):
     def _write(self, line: bytes) -> None:
         assert self.transport is not None
         self.transport.write(line + b"\n")
-
-    def _remark(self, event: events.Event) -> None:
-        """What is no message goes to stderr: trouble always, the rest where it was asked for."""
-        text = ""
-        if isinstance(event, events.NotSent):
-            text = f"not sent: {event.reason}: {event.text[:60]}"
-        elif isinstance(event, events.NotEntered):
-            text = f"cannot enter {event.room}: {event.reason}"
-        elif isinstance(event, events.Unreadable):
-            whose = f"of {event.sender} " if event.sender else ""
-            text = f"a message {whose}in {event.room} cannot be read: {event.reason}"
-        elif isinstance(event, events.Gap):
-            text = f"{event.last - event.first + 1} messages of {event.sender} in {event.room} did not come yet"
-        elif isinstance(event, events.KeyChanged):
-            text = f"the key of {event.name} is another than before; nothing is sealed to them until you decide"
-        elif isinstance(event, events.Fault):
-            text = f"the log of {event.room} does not hold: {event.reason}"
-        elif isinstance(event, events.Info):
-            text = "; ".join(event.lines)
-        elif isinstance(event, events.Missed):
-            text = f"missed {event.last - event.first + 1} messages in {event.room}"
-        elif isinstance(event, events.Error):
-            text = event.text
-        elif isinstance(event, events.Link) and not event.up:
-            text = f"{event.reason}; trying again in {event.retry_s or 0:.0f} s"
-        elif isinstance(event, events.Link) and (self._was_up or self._chatty):
-            text = "connected again" if self._was_up else f"connected to {event.relay}"
-        elif self._chatty:
-            text = self._chat(event)
-        if text:
-            print(f"securechat: {safe_line(text)}", file=sys.stderr)
-
-    def _chat(self, event: events.Event) -> str:
-        match event:
-            case events.Entered(room, members):
-                return f"you are in {room} with {', '.join(members)}"
-            case events.Joined(room, name):
-                return f"{name} is a member of {room} now"
-            case events.Came(room, name):
-                return f"{name} came to {room}"
-            case events.Gone(room, name):
-                return f"{name} is away from {room}"
-            case events.Held(room, sender, _, _, reason):
-                return f"a message of {sender} in {room}: {reason}"
-            case events.Left(room, name):
-                return f"{name} left {room}"
-            case events.Keyed(room, fingerprint, _):
-                return f"new session key for {room}: {fingerprint}"
-            case events.Motd(text):
-                return text
-        return ""
 
     def _follow(self, event: events.Event) -> None:
         """What an event means for us."""
@@ -386,23 +337,6 @@ class Pipe(TwistedProtocol):
 
     def stopProducing(self) -> None:
         """The output is gone."""
-
-
-def _json_line(event: events.Event) -> bytes:
-    """An event as one line, also for readers that break lines at U+2028, and harmless on a terminal."""
-    line = _output.encode(event)
-    if line.isascii() and b"\x7f" not in line:
-        return line
-    text = line.decode()
-    return (text if text.isprintable() else "".join(map(_escaped, text))).encode()
-
-
-def _escaped(character: str) -> str:
-    # What is not printable stands in strings only, where JSON lets it be written as escapes.
-    if character.isprintable():
-        return character
-    units = character.encode("utf-16-be")
-    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
 
 
 def failure_line(error: ClientError) -> str:
