@@ -1,7 +1,7 @@
-"""A second client, by docs/PROTOCOL.md and docs/SC1-notes.md: plain, and with no code of ours.
+"""A client that can be told to do wrong, by the documents and with no code of ours; `plain.py` is the shorter one.
 
-It is the measure of the documents: where they and it disagree, one of them is wrong. It reads only while somebody
-waits for something, checks every signature by itself, and keeps all that it heard in plain lists.
+It has all that the documents say, reads only while somebody waits for something, checks every signature by itself,
+and keeps all that it heard in plain lists.
 """
 
 from __future__ import annotations

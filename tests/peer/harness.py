@@ -38,7 +38,7 @@ _numbers: Final = count(1)
 
 
 @cache
-def _scratch() -> Path:
+def scratch() -> Path:
     """A directory for everything that processes write, removed with the run; short enough for a socket's path."""
     directory = Path(tempfile.mkdtemp(prefix="peer"))
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
@@ -51,11 +51,11 @@ class Program:
     def __init__(self, *arguments: str) -> None:
         strange = ("SECURECHAT", "LC_", "LANG", "XDG_", "STATE_DIRECTORY")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(strange)}
-        self._errors = tempfile.TemporaryFile(dir=_scratch())  # noqa: SIM115  # lives as long as the process
+        self._errors = tempfile.TemporaryFile(dir=scratch())  # noqa: SIM115  # lives as long as the process
         self._process = subprocess.Popen(
             arguments,
-            cwd=_scratch(),
-            env={**kept, "HOME": str(_scratch() / "nobody"), "LC_ALL": "C", "PYTHONUNBUFFERED": "1"},
+            cwd=scratch(),
+            env={**kept, "HOME": str(scratch() / "nobody"), "LC_ALL": "C", "PYTHONUNBUFFERED": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -124,7 +124,7 @@ class Relay(Program):
 
     def __init__(self, *options: str, listen: Sequence[str] = ("tcp:0:interface=127.0.0.1",)) -> None:
         twistd = str(Path(sys.executable).with_name("twistd"))
-        self.data = Path(tempfile.mkdtemp(dir=_scratch()))
+        self.data = Path(tempfile.mkdtemp(dir=scratch()))
         places = [word for place in listen for word in ("--listen", place)]
         super().__init__(twistd, "-n", "--pidfile=", "securechat", "--data", str(self.data), *places, *options)
         self.addresses: list[str] = []
@@ -139,7 +139,7 @@ class Ours(Program):
 
     def __init__(self, address: str, *options: str) -> None:
         self.name = f"ours{next(_numbers)}"
-        home = tempfile.mkdtemp(dir=_scratch())
+        home = tempfile.mkdtemp(dir=scratch())
         command = [sys.executable, "-m", "securechat", "chat", self.name, "--engine", "cpu", "--relay", address]
         super().__init__(*command, "--home", home, *(options or ("--json",)))
 
@@ -163,7 +163,7 @@ class Ours(Program):
 @cache
 def secure_relay() -> Relay:
     """A relay with TLS, and a Unix socket."""
-    return Relay(listen=("tcp:0:interface=127.0.0.1", f"unix:{_scratch() / 'relay.sock'}"))
+    return Relay(listen=("tcp:0:interface=127.0.0.1", f"unix:{scratch() / 'relay.sock'}"))
 
 
 @cache
