@@ -16,6 +16,7 @@ from typing import Final, Protocol
 
 from securechat.relay.hands import Hands
 from securechat.relay.limits import RelayLimits
+from securechat.relay.records import EntryTaken, KeyDrawn, Recorder, RoomEnded
 from securechat.relay.room import Client, Room, roster_frames
 from securechat.signed.entries import Entry, Op, read_entry
 from securechat.signed.errors import NotAuthentic
@@ -23,7 +24,7 @@ from securechat.signed.roster import MAX_ENTRIES, Fault, Member, RosterError
 from securechat.signed.roster import Roster as Log
 from securechat.wire.codes import Code
 from securechat.wire.framing import frame
-from securechat.wire.messages import ROOM_MEMBERS, Append, Enter, Presence, Present, SessionKey
+from securechat.wire.messages import ROOM_MEMBERS, Append, Enter, Presence, Present
 from securechat.wire.names import is_room
 
 LAST_ENTRIES: Final = ROOM_MEMBERS
@@ -77,15 +78,17 @@ class Memberships:
         numbers: Numbers,
         now_ms: Callable[[], int],
         limits: RelayLimits,
+        records: Recorder,
         random: Callable[[int], bytes] = urandom,
     ) -> None:
         self.rooms: dict[str, Room] = {}
-        self.hands = Hands(self.rooms, now_ms, limits)
+        self.hands = Hands(self.rooms, now_ms, limits, records)
         self.log_bytes = 0
         """The bytes of all entries of all rooms."""
         self._people = people
         self._numbers = numbers
         self._limits = limits
+        self._records = records
         self._random = random
         self._rooms_of: dict[bytes, set[str]] = {}
         self._entered: dict[Client, set[str]] = {}
@@ -94,6 +97,13 @@ class Memberships:
     def rooms_of(self, identity: bytes) -> list[str]:
         """The rooms that somebody is a member of."""
         return sorted(self._rooms_of.get(identity, ()))
+
+    def restore(self, room: Room) -> None:
+        """Go on with a room that was kept."""
+        self.rooms[room.name] = room
+        self.log_bytes += sum(map(len, room.log.packed))
+        for identity in room.log.members:
+            self._rooms_of.setdefault(identity, set()).add(room.name)
 
     # What clients ask for. Each gives the reason where it is not done.
 
@@ -139,6 +149,7 @@ class Memberships:
         if refusal is None:
             assert room is not None
             self.log_bytes += len(append.entry)
+            self._records.add(EntryTaken(room.name, entry.number, append.entry))
             news = self._note(client, room, entry)
             if going is not None:
                 self._tell_entries(room, news)
@@ -223,6 +234,7 @@ class Memberships:
             self.log_bytes -= sum(map(len, room.log.packed))
             del self.rooms[room.name], self._news[room.name]
             self._numbers.forget(room.name)
+            self._records.add(RoomEnded(room.name))
 
     # Telling.
 
@@ -238,8 +250,9 @@ class Memberships:
         self._tell_entries(room, news)
         del self._news[room.name]
         if news.is_epoch:
-            room.epoch = room.log.epoch
-            room.key_frame = frame(SessionKey(room.name, room.epoch, self._random(32)))
+            key = self._random(32)
+            room.begin_epoch(room.log.epoch, key)
+            self._records.add(KeyDrawn(room.name, room.epoch, key))
             for client in room.entered.values():
                 client.put(room.key_frame)
         for client in news.hungry:

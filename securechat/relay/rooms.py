@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from os import urandom
 
+from securechat.relay.journal import Keeping
 from securechat.relay.limits import RelayLimits
 from securechat.relay.log import MessageLog, Outcome, Run
 from securechat.relay.memberships import Memberships, People
@@ -52,22 +53,22 @@ class Rooms:
     def __init__(
         self,
         log: MessageLog,
-        at_end_of_turn: Callable[[Callable[[], None]], None],
+        journal: Keeping,
         now_ms: Callable[[], int],
         people: People,
         limits: RelayLimits,
         random: Callable[[int], bytes] = urandom,
     ) -> None:
-        self.memberships = Memberships(people, log, now_ms, limits, random)
+        self.memberships = Memberships(people, log, now_ms, limits, journal, random)
         self.posts = 0
         self.deliveries = 0
         self._log = log
-        self._at_end_of_turn = at_end_of_turn
+        self._journal = journal
         self._now_ms = now_ms
         self._rooms = self.memberships.rooms
         self._queue: deque[_Request | _Posts] = deque()
         self._due = False
-        """Whether `_carry_out` comes at the end of this turn."""
+        """Whether `_carry_out` comes at the end of this turn, or when the journal is settled."""
         self._keeping = False
         """Whether the log has a batch that it has not kept yet."""
 
@@ -101,7 +102,7 @@ class Rooms:
     def _go_on(self) -> None:
         if self._queue and not self._due and not self._keeping:
             self._due = True
-            self._at_end_of_turn(self._carry_out)
+            self._journal.at_settled_end(self._carry_out)
 
     def _carry_out(self) -> None:
         self._due = False
@@ -142,7 +143,11 @@ class Rooms:
     # Messages.
 
     def _keep(self, batch: list[_Posts]) -> None:
-        runs = [Run(posts.room, posts.client.name, posts.items, self._refusal(posts)) for posts in batch]
+        now = self._now_ms()
+        runs = [
+            Run(posts.room, posts.client.name, posts.items, self._refusal(posts), posts.epoch, now)
+            for posts in batch
+        ]
         self._keeping = True
         try:
             self._log.append(runs, lambda outcomes: self._kept(batch, runs, outcomes))
@@ -168,7 +173,6 @@ class Rooms:
     def _kept(self, batch: list[_Posts], runs: list[Run], outcomes: Sequence[list[Outcome]]) -> None:
         """The log has kept a batch: answer the senders and tell the others."""
         self._keeping = False
-        now = self._now_ms()
         told: dict[str, Telling] = {}
         for posts, run, results in zip(batch, runs, outcomes, strict=True):
             self._answer(posts.client, run, results)
@@ -176,7 +180,7 @@ class Rooms:
                 telling = told.get(run.room)
                 if telling is None:
                     telling = told[run.room] = Telling()
-                telling.add(run, results, now)
+                telling.add(run, results, run.time_ms)
         for name, telling in told.items():
             if telling.count:
                 self._tell(self._rooms[name], telling)
