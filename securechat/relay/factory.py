@@ -17,6 +17,7 @@ from securechat.relay.log import MessageLog
 from securechat.relay.protocol import RelayProtocol
 from securechat.relay.rooms import Rooms
 from securechat.relay.session import ClientLink, Session
+from securechat.relay.space import never
 from securechat.wire.codes import Code
 from securechat.wire.framing import farewell
 from securechat.wire.messages import VERSION, Greeting
@@ -52,6 +53,7 @@ class RelayFactory(Factory):
         exempt_loopback: bool = True,
         owners: Owners | None = None,
         journal: Keeping | None = None,
+        is_full: Callable[[], bool] = never,
     ) -> None:
         self.clock = clock
         self.journal: Keeping = Unkept(Turn(clock)) if journal is None else journal
@@ -62,8 +64,8 @@ class RelayFactory(Factory):
         self._motd = motd
         self._now_ms = now_ms
         owners = MemoryOwners() if owners is None else owners
-        self._directory: Directory[Session] = Directory(owners, limits.max_clients, limits.names)
-        self.rooms = Rooms(log, self.journal, now_ms, self._directory, limits)
+        self._directory: Directory[Session] = Directory(owners, limits.max_clients, limits.names, is_full)
+        self.rooms = Rooms(log, self.journal, now_ms, self._directory, limits, is_full=is_full)
         self._addresses = AddressLimits(
             clock, limits.per_address, limits.new_per_address, limits.new_every_s, exempt_loopback
         )

@@ -168,7 +168,8 @@ class Journal:
 
     def finish(self) -> Deferred[None]:
         """Fires when everything is committed, what may get lost as well; after that nothing may be added."""
-        self._emptied = emptied = Deferred()
+        emptied: Deferred[None] = Deferred()
+        self._emptied = emptied
         self._look_whether_empty()
         return emptied
 

@@ -18,6 +18,7 @@ from securechat.relay.hands import Hands
 from securechat.relay.limits import RelayLimits
 from securechat.relay.records import EntryTaken, KeyDrawn, Recorder, RoomEnded
 from securechat.relay.room import Client, Room, roster_frames
+from securechat.relay.space import never
 from securechat.signed.entries import Entry, Op, read_entry
 from securechat.signed.errors import NotAuthentic
 from securechat.signed.roster import MAX_ENTRIES, Fault, Member, RosterError
@@ -80,6 +81,7 @@ class Memberships:
         limits: RelayLimits,
         records: Recorder,
         random: Callable[[int], bytes] = urandom,
+        is_full: Callable[[], bool] = never,
     ) -> None:
         self.rooms: dict[str, Room] = {}
         self.hands = Hands(self.rooms, now_ms, limits, records)
@@ -90,6 +92,7 @@ class Memberships:
         self._limits = limits
         self._records = records
         self._random = random
+        self._is_full = is_full
         self._rooms_of: dict[bytes, set[str]] = {}
         self._entered: dict[Client, set[str]] = {}
         self._news: dict[str, _News] = {}
@@ -183,9 +186,8 @@ class Memberships:
             return None
         if count >= MAX_ENTRIES - LAST_ENTRIES:
             return Code.ROOM_FULL
-        if self.log_bytes + size > self._limits.log_bytes or (
-            room is None and len(self.rooms) >= self._limits.all_rooms
-        ):
+        too_many = room is None and len(self.rooms) >= self._limits.all_rooms
+        if too_many or self.log_bytes + size > self._limits.log_bytes or self._is_full():
             return Code.FULL
         if entry.op in _COMES:
             # Half of the rooms that one may be in stay for those that one asks for: strangers cannot fill them.

@@ -23,6 +23,7 @@ from securechat.relay.limits import RelayLimits
 from securechat.relay.log import MessageLog, Outcome, Run
 from securechat.relay.memberships import Memberships, People
 from securechat.relay.room import Client, Room
+from securechat.relay.space import never
 from securechat.relay.telling import Telling
 from securechat.wire.codes import Code
 from securechat.wire.framing import frame
@@ -58,12 +59,14 @@ class Rooms:
         people: People,
         limits: RelayLimits,
         random: Callable[[int], bytes] = urandom,
+        is_full: Callable[[], bool] = never,
     ) -> None:
-        self.memberships = Memberships(people, log, now_ms, limits, journal, random)
+        self.memberships = Memberships(people, log, now_ms, limits, journal, random, is_full)
         self.posts = 0
         self.deliveries = 0
         self._log = log
         self._journal = journal
+        self._is_full = is_full
         self._now_ms = now_ms
         self._rooms = self.memberships.rooms
         self._queue: deque[_Request | _Posts] = deque()
@@ -168,7 +171,9 @@ class Rooms:
         room = self._rooms.get(posts.room)
         if room is None or not room.has(posts.client):
             return Code.NOT_A_MEMBER
-        return None if room.is_current(posts.epoch) else Code.STALE_EPOCH
+        if not room.is_current(posts.epoch):
+            return Code.STALE_EPOCH
+        return Code.FAILED if self._is_full() else None
 
     def _kept(self, batch: list[_Posts], runs: list[Run], outcomes: Sequence[list[Outcome]]) -> None:
         """The log has kept a batch: answer the senders and tell the others."""

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from securechat.relay.service import RelayService
 
 
-def _number(least: float, kind: type) -> Any:
+def _number(least: float, kind: type, beyond: float = 1e9) -> Any:
     def coerce(text: str) -> Any:
         number = kind(text)
-        if not least <= number < 1e9:
+        if not least <= number < beyond:
             raise ValueError(f"must be at least {least}")
         return number
 
@@ -49,6 +49,8 @@ class Options(usage.Options):
          "[default: $STATE_DIRECTORY, or one of your user's]"],
         ["storage-key", None, None, "File with the 32 bytes that the store is sealed under. "
          "[default: storage.key in the data directory, made at the first start]"],
+        ["store-limit", None, 8 * 1024**3, "Bytes that the store may take; over it messages are declined.",
+         _number(1, int, 1e15)],
         ["max-clients", "m", 1_000, "Clients at once; the next one is refused. 2 gives a private line.",
          _number(1, int)],
         ["motd", None, "", "Message of the day, shown to everybody who logs in.", _motd],
@@ -136,6 +138,7 @@ def _durable_relay(reactor: Any, options: Options) -> "tuple[IService, RelayServ
     from securechat.relay.errors import RelayError
     from securechat.relay.journal import Journal
     from securechat.relay.kept import KeptLog, KeptOwners, restore
+    from securechat.relay.space import Space
     from securechat.relay.storage_key import load_or_make
     from securechat.relay.store import Store, open_locked
     from securechat.relay.writer import Writer
@@ -158,7 +161,8 @@ def _durable_relay(reactor: Any, options: Options) -> "tuple[IService, RelayServ
     writer = Writer(reactor, open_store, lambda words: service.broken(words))
     journal = Journal(reactor, Turn(reactor), writer.write)
     owners, log = KeptOwners(journal), KeptLog(journal, key)
-    relay = _relay(reactor, options, log=log, owners=owners, journal=journal)
+    space = Space(reactor, path, options["store-limit"])
+    relay = _relay(reactor, options, log=log, owners=owners, journal=journal, is_full=space.is_full)
     service = Durable(
         reactor,
         writer,
