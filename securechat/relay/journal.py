@@ -7,7 +7,8 @@ heard is always there after a restart, whatever ended the relay.
 
 While a batch is being committed nothing happens that would add to the journal: rooms, logins and new prekeys wait
 (`when_settled`). Otherwise a steady stream of changes could keep the gate closed for ever, as there would always
-be something that is not committed yet; and what is in flight is bounded by it. A commit that fails never comes
+be something that is not committed yet; and what is in flight is bounded by it. Likewise nothing more happens once
+there is enough for a batch. A commit that fails never comes
 back, and so the gate stays closed.
 """
 
@@ -21,6 +22,9 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from securechat.relay.records import Record
 from securechat.wire.outbox import Turn
+
+BATCH: Final = 256
+"""Records that are enough for a batch. What happens at once may add more: a run of posts, the keys of a `Hand`."""
 
 LATER_S: Final = 1.0
 """For how long a record that may get lost waits for company."""
@@ -39,7 +43,7 @@ class Keeping(Protocol):
 
     @property
     def is_settled(self) -> bool:
-        """Whether no batch is being committed, so that something may happen now."""
+        """Whether no batch is being committed or full, so that something may happen now."""
 
     def at_end(self, call: Call) -> None:
         """Make `call`, which lets frames out, at the end of this turn or as soon as all is kept."""
@@ -100,8 +104,8 @@ class Journal:
 
     @property
     def is_settled(self) -> bool:
-        """Whether no batch is being committed, so that something may happen now."""
-        return not self._committing
+        """Whether no batch is being committed or full, so that something may happen now."""
+        return not self._committing and len(self._records) < BATCH
 
     def at_end(self, call: Call) -> None:
         """Make `call`, which lets frames out, at the end of this turn or as soon as all is kept."""
@@ -151,16 +155,20 @@ class Journal:
         flushes, self._flushes = self._flushes, []
         for call in flushes:
             self._turn.make(call)
-        while self._waiting and not self._committing:
+        while self._waiting and self.is_settled:
             self._turn.make(self._waiting.popleft())
+        if self._waiting:
+            self._commit_soon()
         self._look_whether_empty()
 
     def when_settled(self, call: Call) -> None:
         """Make `call`, which may add records: at once, or as soon as the batch is kept that is being committed."""
-        if self._committing:
-            self._waiting.append(call)
-        else:
+        if self.is_settled:
             call()
+            return
+        self._waiting.append(call)
+        if not self._committing:
+            self._commit_soon()
 
     def at_settled_end(self, call: Call) -> None:
         """The same at the end of this turn at the earliest."""

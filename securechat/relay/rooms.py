@@ -2,7 +2,8 @@
 
 All that concerns a room goes into one queue in the order of arrival, and is carried out at the end of the turn:
 
-- posts become one batch for the log, and are acknowledged and delivered once the log has kept it;
+- posts become one batch for the log, and are acknowledged and delivered once the log has kept it; batches are
+  bounded, and what is left is the next one;
 - an entry, an `Enter` and the loss of a link wait until the posts before them are kept, so that nobody gets a
   message of an epoch without its key, and every `Ack` of an epoch leaves before the `Roster` that ends it;
 - all entries of one room in one turn share one `SessionKey` (see `memberships`);
@@ -18,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from os import urandom
 
-from securechat.relay.journal import Keeping
+from securechat.relay.journal import BATCH, Keeping
 from securechat.relay.limits import RelayLimits
 from securechat.relay.log import MessageLog, Outcome, Run
 from securechat.relay.memberships import Memberships, People
@@ -110,8 +111,9 @@ class Rooms:
     def _carry_out(self) -> None:
         self._due = False
         batch: list[_Posts] = []
+        count = 0
         try:
-            while self._queue:
+            while self._queue and count < BATCH and self._journal.is_settled:
                 if batch and isinstance(self._queue[0], _Request) and _waits(self._queue[0]):
                     # What was posted before is kept first, under the epoch that it was sealed for.
                     break
@@ -119,6 +121,7 @@ class Rooms:
                 request = self._queue.popleft()
                 if isinstance(request, _Posts):
                     batch.append(request)
+                    count += len(request.items)
                 else:
                     self._do(request)
         finally:

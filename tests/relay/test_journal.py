@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from securechat.relay.journal import LATER_S
+from securechat.relay.journal import BATCH, LATER_S
 from securechat.relay.limits import RelayLimits
 from securechat.relay.records import KeyGone, KeyWaits, OwnerChanged
 from securechat.wire.codes import Code
 from securechat.wire.messages import (
+    RUN_ITEMS,
     Ack,
     Delivery,
     Enter,
@@ -367,3 +368,61 @@ class FullTests(KeptCase):
         only(SessionKey, self.alice.does(Chain("#cake").found(self.alice.me)))
         self.assertEqual([], of(Delivery, bob.hears()))
         only(Present, self.alice.does(Enter(ROOM, 0)))
+
+
+class BatchTests(KeptCase):
+    """How much is one batch."""
+
+    def test_bounded(self) -> None:
+        """What there is in a turn is several batches, each with what it takes and little more, in order."""
+        here = self.kept_relay(limits=RelayLimits(posts_per_s=0, bytes_per_s=0))
+        clients = here.room(ROOM, "alice", "bob", "carol", "dan", "erin")
+        here.disk.held = True
+        for client in clients:
+            for at in range(0, 240, 60):
+                client.post(ROOM, *[b"x"] * 60, ids=[post_id(at + each) for each in range(60)])
+        here.turn()
+        sizes = []
+        while here.disk.waiting is not None:
+            sizes.append(len(here.disk.waiting[0]))
+            here.disk.keep()
+            here.turn()
+        self.assertEqual(5 * 240, sum(sizes))
+        self.assertLess(max(sizes), BATCH + RUN_ITEMS)
+        for client in clients:
+            heard = client.hears()
+            self.assertEqual(240, len(acked(heard)))
+            name = client.me.certificate.name
+            others = [who for each in of(Delivery, heard) for who, _, _ in each.items if who != name]
+            self.assertEqual(4 * 240, len(others))
+
+    def test_logins_wait_for_a_full_batch(self) -> None:
+        """Once there is enough for a batch a login waits for the next one."""
+        here = self.kept_relay()
+        here.disk.held = True
+        for number in range(BATCH):
+            here.journal.add(KeyGone(number))
+        here.connect_silently(person("alice"))
+        here.turn()
+        here.disk.keep()
+        here.turn()
+        assert here.disk.waiting is not None
+        self.assertEqual(["OwnerChanged"], kinds(here.disk.waiting[0]))
+
+    def test_full_of_what_may_be_lost(self) -> None:
+        """Also a batch that is full of records that may get lost is kept, so that what waits for it goes on."""
+        here = self.kept_relay()
+        (alice,) = here.login("alice")
+        for number in range(BATCH):
+            here.journal.add_later(KeyGone(number))
+        only(SessionKey, alice.does(Chain(ROOM).found(alice.me)))
+        here.disk.held = True
+        alice.post(ROOM, b"hi")
+        here.turn()
+        for number in range(BATCH):
+            here.journal.add_later(KeyGone(number))
+        alice.post(ROOM, b"on it goes")
+        here.turn()
+        here.disk.held = False
+        here.disk.keep()
+        self.assertEqual(2, len(acked(alice.hears())))

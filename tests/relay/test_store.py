@@ -16,8 +16,9 @@ from securechat.crypto.cpu import CpuEngine
 from securechat.relay import schema
 from securechat.relay.directory import Owner
 from securechat.relay.errors import RelayError
+from securechat.relay.kept import KeptOwners, restore
 from securechat.relay.lock import lock
-from securechat.relay.log import RECENT_IDS
+from securechat.relay.log import RECENT_IDS, MemoryLog
 from securechat.relay.records import (
     EntryTaken,
     KeyDrawn,
@@ -478,6 +479,22 @@ class RestartTests(KeptCase):
         self.assertEqual(["no-such-room"], declined(alice.does(Enter("#tea", 0))))
         only(SessionKey, alice.does(Chain("#tea").found(alice.me)))
         self.assertEqual(["#tea"], [room.name for room in self.stores[-1].load().rooms])
+
+    def test_damage(self) -> None:
+        """A log that does not hold, or a key that is of another epoch than its log, is damage and no room."""
+        kept = self.stores[-1].load()
+        (room,) = kept.rooms
+        log = MemoryLog()
+        here = self.kept_relay()
+        for wrong in (
+            room._replace(epoch=bytes(32)),
+            room._replace(entries=room.entries[:1]),
+            room._replace(entries=room.entries[1:]),
+            room._replace(entries=[]),
+            room._replace(name="#cake"),
+        ):
+            with self.assertRaises(RelayError):
+                restore(kept._replace(rooms=[wrong]), KeptOwners(here.journal), log, here.factory.rooms.memberships)
 
     def test_nothing_is_legible(self) -> None:
         """No name, room, certificate, key, entry, message or sealed key stands in the clear in any file."""
