@@ -4,10 +4,8 @@ A P-256 key in `relay.key` (mode 0600) and a self-signed certificate in `relay.c
 certificate: a certificate made anew for the same key changes nothing for them.
 """
 
-import os
 from datetime import datetime, timedelta
 from pathlib import Path
-from stat import S_IMODE
 from typing import Final
 
 from cryptography import x509
@@ -25,6 +23,7 @@ from OpenSSL import crypto
 from twisted.internet.ssl import CertificateOptions, TLSVersion
 
 from securechat.relay.errors import RelayError
+from securechat.relay.files import check_private, write_new
 
 KEY_FILE: Final = "relay.key"
 CERTIFICATE_FILE: Final = "relay.crt"
@@ -49,7 +48,7 @@ def load_or_make(directory: Path, now: datetime) -> tuple[ec.EllipticCurvePrivat
             certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
         else:
             certificate = _make_certificate(key, now)
-            _write(certificate_path, certificate.public_bytes(Encoding.PEM), 0o644)
+            write_new(certificate_path, certificate.public_bytes(Encoding.PEM), 0o644)
         belongs = certificate.public_key() == key.public_key()
     except OSError as wrong:
         raise RelayError(f"cannot use {wrong.filename}: {wrong.strerror}") from wrong
@@ -71,8 +70,7 @@ def tls_options(key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) 
 
 
 def _load_key(path: Path) -> ec.EllipticCurvePrivateKey:
-    if S_IMODE(path.stat().st_mode) & 0o077:
-        raise RelayError(f"others can read {path}; run chmod 600 on it, or make a new key if they have")
+    check_private(path)
     key = load_pem_private_key(path.read_bytes(), None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise RelayError(f"{path} is not an elliptic-curve key")
@@ -81,7 +79,7 @@ def _load_key(path: Path) -> ec.EllipticCurvePrivateKey:
 
 def _make_key(path: Path) -> ec.EllipticCurvePrivateKey:
     key = ec.generate_private_key(ec.SECP256R1())
-    _write(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600)
+    write_new(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600)
     return key
 
 
@@ -98,14 +96,3 @@ def _make_certificate(key: ec.EllipticCurvePrivateKey, now: datetime) -> x509.Ce
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .sign(key, SHA256())
     )
-
-
-def _write(path: Path, data: bytes, mode: int) -> None:
-    """Write a new file whole or not at all, never readable by more than `mode` allows."""
-    part = path.with_name(f"{path.name}.part")
-    part.unlink(missing_ok=True)
-    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.rename(path)

@@ -5,9 +5,11 @@ newest device certificate and prekey are kept for others to ask for: in this ver
 a new one takes the place of the old one.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
+from securechat.relay.space import never
 from securechat.wire.codes import Code
 
 
@@ -90,10 +92,13 @@ Holder = TypeVar("Holder", bound=Replaceable)
 class Directory(Generic[Holder]):
     """At most `max_names` owners, of whom at most `max_clients` are logged in, each once."""
 
-    def __init__(self, owners: Owners, max_clients: int, max_names: int) -> None:
+    def __init__(
+        self, owners: Owners, max_clients: int, max_names: int, is_full: Callable[[], bool] = never
+    ) -> None:
         self._owners = owners
         self._max_clients = max_clients
         self._max_names = max_names
+        self._is_full = is_full
         self._holders: dict[bytes, Holder] = {}
 
     def __len__(self) -> int:
@@ -110,7 +115,7 @@ class Directory(Generic[Holder]):
         older = self._holders.get(owner.identity)
         if older is None and len(self._holders) >= self._max_clients:
             return Code.FULL
-        if known is None and len(self._owners) >= self._max_names:
+        if known is None and (len(self._owners) >= self._max_names or self._is_full()):
             return Code.FULL
         self._owners.keep(owner)
         if older is not None:

@@ -11,11 +11,13 @@ from twisted.internet.protocol import Factory, Protocol
 
 from securechat.relay.buckets import AddressLimits
 from securechat.relay.directory import Directory, MemoryOwners, Owners
+from securechat.relay.journal import Keeping, Unkept
 from securechat.relay.limits import RelayLimits
 from securechat.relay.log import MessageLog
 from securechat.relay.protocol import RelayProtocol
 from securechat.relay.rooms import Rooms
 from securechat.relay.session import ClientLink, Session
+from securechat.relay.space import never
 from securechat.wire.codes import Code
 from securechat.wire.framing import farewell
 from securechat.wire.messages import VERSION, Greeting
@@ -50,9 +52,11 @@ class RelayFactory(Factory):
         motd: str = "",
         exempt_loopback: bool = True,
         owners: Owners | None = None,
+        journal: Keeping | None = None,
+        is_full: Callable[[], bool] = never,
     ) -> None:
         self.clock = clock
-        self.turn = Turn(clock)
+        self.journal: Keeping = Unkept(Turn(clock)) if journal is None else journal
         self.limits = limits
         self.closed: Counter[str] = Counter()
         """Connections that ended, by the code of the relay's last word; `""` where the client left."""
@@ -60,8 +64,8 @@ class RelayFactory(Factory):
         self._motd = motd
         self._now_ms = now_ms
         owners = MemoryOwners() if owners is None else owners
-        self._directory: Directory[Session] = Directory(owners, limits.max_clients, limits.names)
-        self.rooms = Rooms(log, self.turn.at_end, now_ms, self._directory, limits)
+        self._directory: Directory[Session] = Directory(owners, limits.max_clients, limits.names, is_full)
+        self.rooms = Rooms(log, self.journal, now_ms, self._directory, limits, is_full=is_full)
         self._addresses = AddressLimits(
             clock, limits.per_address, limits.new_per_address, limits.new_every_s, exempt_loopback
         )
@@ -90,13 +94,20 @@ class RelayFactory(Factory):
 
     # What connections ask of us (`protocol.Hub`).
 
+    @property
+    def gate(self) -> Keeping:
+        """What frames leave through."""
+        return self.journal
+
     def greeting(self) -> Greeting:
         """The first message of a connection."""
         return Greeting(VERSION, urandom(32), self._motd)
 
     def new_session(self, link: ClientLink, nonce: bytes) -> Session:
         """A session for a new connection, which was greeted with a nonce."""
-        return Session(link, nonce, self._now_ms, self.clock, self._directory, self.rooms, self.limits)
+        return Session(
+            link, nonce, self._now_ms, self.clock, self._directory, self.rooms, self.limits, self.journal
+        )
 
     def connected(self, link: RelayProtocol) -> None:
         """A connection was made; whoever has kept us waiting for longest makes room for it."""

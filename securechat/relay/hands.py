@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 from securechat.relay.limits import RelayLimits
+from securechat.relay.records import Recorder
 from securechat.relay.room import Client, Room
 from securechat.relay.waiting import WaitingKeys
 from securechat.wire.framing import frame
@@ -17,8 +18,10 @@ from securechat.wire.messages import Ask, Asked, Hand, SealedKey
 class Hands:
     """The sealed keys of all rooms."""
 
-    def __init__(self, rooms: Mapping[str, Room], now_ms: Callable[[], int], limits: RelayLimits) -> None:
-        self.waiting = WaitingKeys(now_ms, limits)
+    def __init__(
+        self, rooms: Mapping[str, Room], now_ms: Callable[[], int], limits: RelayLimits, records: Recorder
+    ) -> None:
+        self.waiting = WaitingKeys(now_ms, limits, records)
         self._rooms = rooms
         self._feeding: dict[Client, set[str]] = {}
         """The rooms for which a stream of keys is on its way to a client."""

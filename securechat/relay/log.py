@@ -5,7 +5,7 @@ they are kept. `MemoryLog` keeps no text at all: numbers and recent ids only, so
 answered as the first one was.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -24,6 +24,10 @@ class Run(msgspec.Struct, frozen=True, gc=False):
     sender: str
     items: list[tuple[bytes, bytes]]
     refusal: Code | None
+    epoch: bytes = b""
+    """The one that they are sealed for."""
+    time_ms: int = 0
+    """When they were taken."""
 
 
 Outcome = tuple[int, bool]
@@ -48,8 +52,8 @@ class _RoomLog:
     """The numbers of one room. Ids live in two generations: a full young one becomes the old one."""
 
     last_seq: int = 0
-    young: dict[tuple[str, bytes], int] = field(default_factory=dict)
-    old: dict[tuple[str, bytes], int] = field(default_factory=dict)
+    young: dict[Hashable, int] = field(default_factory=dict)
+    old: dict[Hashable, int] = field(default_factory=dict)
 
 
 class MemoryLog:
@@ -72,8 +76,8 @@ class MemoryLog:
         sender, refused = run.sender, run.refusal is not None
         young, old, seq = room.young, room.old, room.last_seq
         outcomes: list[Outcome] = []
-        for post_id, _ in run.items:
-            key = (sender, post_id)
+        for post_id, sealed in run.items:
+            key = self._key(run.room, sender, post_id)
             known = young.get(key) or old.get(key)
             if known:
                 outcomes.append((known, False))
@@ -82,15 +86,27 @@ class MemoryLog:
             else:
                 seq += 1
                 young[key] = seq
+                self._take(run, seq, key, post_id, sealed)
                 outcomes.append((seq, True))
         room.last_seq = seq
         if len(young) >= self._recent_ids:
             room.old, room.young = young, {}
         return outcomes
 
+    def _key(self, room: str, sender: str, post_id: bytes) -> Hashable:
+        """What a message is known by in its room."""
+        return sender, post_id
+
+    def _take(self, run: Run, seq: int, key: Hashable, post_id: bytes, sealed: bytes) -> None:
+        """A message is new and has a number."""
+
     def last_seq(self, room: str) -> int:
         """The number of the room's last message, 0 before the first."""
         return self._rooms[room].last_seq if room in self._rooms else 0
+
+    def restore(self, room: str, last_seq: int, ids: Mapping[Hashable, int]) -> None:
+        """Go on with a room that was kept, and what its latest messages are known by."""
+        self._rooms[room] = _RoomLog(last_seq, old=dict(ids))
 
     def forget(self, room: str) -> None:
         """Drop the room's numbers and ids."""

@@ -16,7 +16,9 @@ from typing import Final, Protocol
 
 from securechat.relay.hands import Hands
 from securechat.relay.limits import RelayLimits
+from securechat.relay.records import EntryTaken, KeyDrawn, Recorder, RoomEnded
 from securechat.relay.room import Client, Room, roster_frames
+from securechat.relay.space import never
 from securechat.signed.entries import Entry, Op, read_entry
 from securechat.signed.errors import NotAuthentic
 from securechat.signed.rights import Fault, Member, RosterError
@@ -24,7 +26,7 @@ from securechat.signed.roster import MAX_ENTRIES
 from securechat.signed.roster import Roster as Log
 from securechat.wire.codes import Code
 from securechat.wire.framing import frame
-from securechat.wire.messages import ROOM_MEMBERS, Append, Enter, Presence, Present, SessionKey
+from securechat.wire.messages import ROOM_MEMBERS, Append, Enter, Presence, Present
 from securechat.wire.names import is_room
 
 LAST_ENTRIES: Final = ROOM_MEMBERS
@@ -78,16 +80,20 @@ class Memberships:
         numbers: Numbers,
         now_ms: Callable[[], int],
         limits: RelayLimits,
+        records: Recorder,
         random: Callable[[int], bytes] = urandom,
+        is_full: Callable[[], bool] = never,
     ) -> None:
         self.rooms: dict[str, Room] = {}
-        self.hands = Hands(self.rooms, now_ms, limits)
+        self.hands = Hands(self.rooms, now_ms, limits, records)
         self.log_bytes = 0
         """The bytes of all entries of all rooms."""
         self._people = people
         self._numbers = numbers
         self._limits = limits
+        self._records = records
         self._random = random
+        self._is_full = is_full
         self._rooms_of: dict[bytes, set[str]] = {}
         self._entered: dict[Client, set[str]] = {}
         self._news: dict[str, _News] = {}
@@ -95,6 +101,13 @@ class Memberships:
     def rooms_of(self, identity: bytes) -> list[str]:
         """The rooms that somebody is a member of."""
         return sorted(self._rooms_of.get(identity, ()))
+
+    def restore(self, room: Room) -> None:
+        """Go on with a room that was kept."""
+        self.rooms[room.name] = room
+        self.log_bytes += sum(map(len, room.log.packed))
+        for identity in room.log.members:
+            self._rooms_of.setdefault(identity, set()).add(room.name)
 
     # What clients ask for. Each gives the reason where it is not done.
 
@@ -140,6 +153,7 @@ class Memberships:
         if refusal is None:
             assert room is not None
             self.log_bytes += len(append.entry)
+            self._records.add(EntryTaken(room.name, entry.number, append.entry))
             news = self._note(client, room, entry)
             if going is not None:
                 self._tell_entries(room, news)
@@ -173,9 +187,8 @@ class Memberships:
             return None
         if count >= MAX_ENTRIES - LAST_ENTRIES:
             return Code.ROOM_FULL
-        if self.log_bytes + size > self._limits.log_bytes or (
-            room is None and len(self.rooms) >= self._limits.all_rooms
-        ):
+        too_many = room is None and len(self.rooms) >= self._limits.all_rooms
+        if too_many or self.log_bytes + size > self._limits.log_bytes or self._is_full():
             return Code.FULL
         if entry.op in _COMES:
             # Half of the rooms that one may be in stay for those that one asks for: strangers cannot fill them.
@@ -224,6 +237,7 @@ class Memberships:
             self.log_bytes -= sum(map(len, room.log.packed))
             del self.rooms[room.name], self._news[room.name]
             self._numbers.forget(room.name)
+            self._records.add(RoomEnded(room.name))
 
     # Telling.
 
@@ -239,8 +253,9 @@ class Memberships:
         self._tell_entries(room, news)
         del self._news[room.name]
         if news.is_epoch:
-            room.epoch = room.log.epoch
-            room.key_frame = frame(SessionKey(room.name, room.epoch, self._random(32)))
+            key = self._random(32)
+            room.begin_epoch(room.log.epoch, key)
+            self._records.add(KeyDrawn(room.name, room.epoch, key))
             for client in room.entered.values():
                 client.put(room.key_frame)
         for client in news.hungry:

@@ -16,14 +16,18 @@ from securechat.relay.session import ClientLink, Session
 from securechat.wire.codes import Code
 from securechat.wire.framing import MessageProtocol, names_of
 from securechat.wire.messages import FromClient, Greeting, Message
-from securechat.wire.outbox import Turn
+from securechat.wire.outbox import Gate
 
 
 class Hub(Protocol):
     """What a connection needs of the relay that it belongs to."""
 
     clock: IReactorTime
-    turn: Turn
+
+    @property
+    def gate(self) -> Gate:
+        """What frames leave through."""
+
     limits: RelayLimits
 
     def greeting(self) -> Greeting:
@@ -49,7 +53,7 @@ class RelayProtocol(MessageProtocol):
     receives_names = names_of(FromClient)
 
     def __init__(self, hub: Hub, network: str | None) -> None:
-        super().__init__(hub.clock, hub.turn)
+        super().__init__(hub.clock, hub.gate)
         limits = hub.limits
         self.network = network
         self.ping_s = limits.ping_s

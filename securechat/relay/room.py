@@ -6,7 +6,7 @@ from typing import Final, Protocol
 
 from securechat.signed.roster import Roster as Log
 from securechat.wire.framing import frame
-from securechat.wire.messages import FRAME_BYTES, RUN_ITEMS, Roster
+from securechat.wire.messages import FRAME_BYTES, RUN_ITEMS, Roster, SessionKey
 
 _ENTRY_BYTES: Final = 3
 """What an entry takes in a `Roster` besides its own bytes: its length."""
@@ -44,6 +44,11 @@ class Room:
     """The one that posts must be sealed for."""
     key_frame: bytes = b""
     """The `SessionKey` of this epoch as it travels."""
+
+    def begin_epoch(self, epoch: bytes, key: bytes) -> None:
+        """From now on there is another session key."""
+        self.epoch = epoch
+        self.key_frame = frame(SessionKey(self.name, epoch, key))
 
     def has(self, client: Client) -> bool:
         """Whether a client is a member."""

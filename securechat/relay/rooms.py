@@ -2,7 +2,8 @@
 
 All that concerns a room goes into one queue in the order of arrival, and is carried out at the end of the turn:
 
-- posts become one batch for the log, and are acknowledged and delivered once the log has kept it;
+- posts become one batch for the log, and are acknowledged and delivered once the log has kept it; batches are
+  bounded, and what is left is the next one;
 - an entry, an `Enter` and the loss of a link wait until the posts before them are kept, so that nobody gets a
   message of an epoch without its key, and every `Ack` of an epoch leaves before the `Roster` that ends it;
 - all entries of one room in one turn share one `SessionKey` (see `memberships`);
@@ -18,10 +19,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from os import urandom
 
+from securechat.relay.journal import BATCH, Keeping
 from securechat.relay.limits import RelayLimits
 from securechat.relay.log import MessageLog, Outcome, Run
 from securechat.relay.memberships import Memberships, People
 from securechat.relay.room import Client, Room
+from securechat.relay.space import never
 from securechat.relay.telling import Telling
 from securechat.wire.codes import Code
 from securechat.wire.framing import frame
@@ -52,22 +55,24 @@ class Rooms:
     def __init__(
         self,
         log: MessageLog,
-        at_end_of_turn: Callable[[Callable[[], None]], None],
+        journal: Keeping,
         now_ms: Callable[[], int],
         people: People,
         limits: RelayLimits,
         random: Callable[[int], bytes] = urandom,
+        is_full: Callable[[], bool] = never,
     ) -> None:
-        self.memberships = Memberships(people, log, now_ms, limits, random)
+        self.memberships = Memberships(people, log, now_ms, limits, journal, random, is_full)
         self.posts = 0
         self.deliveries = 0
         self._log = log
-        self._at_end_of_turn = at_end_of_turn
+        self._journal = journal
+        self._is_full = is_full
         self._now_ms = now_ms
         self._rooms = self.memberships.rooms
         self._queue: deque[_Request | _Posts] = deque()
         self._due = False
-        """Whether `_carry_out` comes at the end of this turn."""
+        """Whether `_carry_out` comes at the end of this turn, or when the journal is settled."""
         self._keeping = False
         """Whether the log has a batch that it has not kept yet."""
 
@@ -101,13 +106,14 @@ class Rooms:
     def _go_on(self) -> None:
         if self._queue and not self._due and not self._keeping:
             self._due = True
-            self._at_end_of_turn(self._carry_out)
+            self._journal.at_settled_end(self._carry_out)
 
     def _carry_out(self) -> None:
         self._due = False
         batch: list[_Posts] = []
+        count = 0
         try:
-            while self._queue:
+            while self._queue and count < BATCH and self._journal.is_settled:
                 if batch and isinstance(self._queue[0], _Request) and _waits(self._queue[0]):
                     # What was posted before is kept first, under the epoch that it was sealed for.
                     break
@@ -115,6 +121,7 @@ class Rooms:
                 request = self._queue.popleft()
                 if isinstance(request, _Posts):
                     batch.append(request)
+                    count += len(request.items)
                 else:
                     self._do(request)
         finally:
@@ -142,7 +149,11 @@ class Rooms:
     # Messages.
 
     def _keep(self, batch: list[_Posts]) -> None:
-        runs = [Run(posts.room, posts.client.name, posts.items, self._refusal(posts)) for posts in batch]
+        now = self._now_ms()
+        runs = [
+            Run(posts.room, posts.client.name, posts.items, self._refusal(posts), posts.epoch, now)
+            for posts in batch
+        ]
         self._keeping = True
         try:
             self._log.append(runs, lambda outcomes: self._kept(batch, runs, outcomes))
@@ -163,12 +174,13 @@ class Rooms:
         room = self._rooms.get(posts.room)
         if room is None or not room.has(posts.client):
             return Code.NOT_A_MEMBER
-        return None if room.is_current(posts.epoch) else Code.STALE_EPOCH
+        if not room.is_current(posts.epoch):
+            return Code.STALE_EPOCH
+        return Code.FAILED if self._is_full() else None
 
     def _kept(self, batch: list[_Posts], runs: list[Run], outcomes: Sequence[list[Outcome]]) -> None:
         """The log has kept a batch: answer the senders and tell the others."""
         self._keeping = False
-        now = self._now_ms()
         told: dict[str, Telling] = {}
         for posts, run, results in zip(batch, runs, outcomes, strict=True):
             self._answer(posts.client, run, results)
@@ -176,7 +188,7 @@ class Rooms:
                 telling = told.get(run.room)
                 if telling is None:
                     telling = told[run.room] = Telling()
-                telling.add(run, results, now)
+                telling.add(run, results, run.time_ms)
         for name, telling in told.items():
             if telling.count:
                 self._tell(self._rooms[name], telling)

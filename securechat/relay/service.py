@@ -38,7 +38,7 @@ class RelayService(Service):
     ) -> None:
         self.addresses: list[Address] = []
         self._reactor = reactor
-        self._factory = factory
+        self.factory = factory
         self._listeners = listeners
         self._protection = protection
         self._host = host
@@ -50,7 +50,7 @@ class RelayService(Service):
         super().privilegedStartService()
         for listener in self._listeners:
             failed: list[RelayError] = []
-            listening = listener.endpoint.listen(listener.factory(self._factory, self._protection))
+            listening = listener.endpoint.listen(listener.factory(self.factory, self._protection))
             listening.addCallback(self._listens, listener)
             listening.addErrback(self._cannot_listen, listener, failed)
             if failed:
@@ -60,7 +60,7 @@ class RelayService(Service):
         self._ports.append(port)
         host = port.getHost()
         check_protection(listener, host, self._protection)
-        bound_send_buffer(port, self._factory.limits.send_buffer)
+        bound_send_buffer(port, self.factory.limits.send_buffer)
         address = public_address(listener, host, self._protection, self._host)
         self.addresses.append(address)
         self._log.info("relay listens at {address}", address=str(address))
@@ -80,12 +80,12 @@ class RelayService(Service):
         yield super().stopService()
         ports, self._ports = self._ports, []
         yield DeferredList([maybeDeferred(port.stopListening) for port in ports])
-        self._factory.say_goodbye()
-        late = self._reactor.callLater(self._factory.limits.stop_s, self._factory.cut_off)
-        yield self._factory.when_empty()
+        self.factory.say_goodbye()
+        late = self._reactor.callLater(self.factory.limits.stop_s, self.factory.cut_off)
+        yield self.factory.when_empty()
         if late.active():
             late.cancel()
-        factory = self._factory
+        factory = self.factory
         self._log.info(
             "relay stopped; {posts} posts, {deliveries} deliveries, {refused} connections refused; "
             "connections ended by cause: {closed}",

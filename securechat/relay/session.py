@@ -7,6 +7,7 @@ machine: a flag says whether posts are welcome now.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from automat import TypeMachineBuilder
@@ -15,6 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 from securechat.relay.allowance import Allowance
 from securechat.relay.binding import Binding
 from securechat.relay.directory import Directory, Owner
+from securechat.relay.journal import Keeping
 from securechat.relay.limits import RelayLimits
 from securechat.relay.login import who_says
 from securechat.relay.rooms import Rooms
@@ -76,6 +78,12 @@ class ClientLink(Protocol):
 
     def pause_reading(self, seconds: float) -> None:
         """Read nothing for a while."""
+
+    def hold_reading(self) -> None:
+        """Read nothing until `read_on`."""
+
+    def read_on(self) -> None:
+        """Read again."""
 
 
 class _Life(Protocol):
@@ -204,6 +212,7 @@ class Session:
         directory: "Directory[Session]",
         rooms: Rooms,
         limits: RelayLimits,
+        journal: Keeping,
     ) -> None:
         self.name = ""
         self.identity = b""
@@ -213,6 +222,7 @@ class Session:
         self.stream = link.stream
         self._link = link
         self._rooms = rooms
+        self._journal = journal
         self._limits = limits
         self._unanswered = 0
         self._allowance = Allowance(clock, limits)
@@ -225,9 +235,27 @@ class Session:
         elif isinstance(message, Goodbye):
             self._link.drop(farewell(Code.QUIT))
         elif isinstance(message, Hello):
-            self._life.hello(message)
+            self._change(partial(self._life.hello, message))
         elif isinstance(message, Request) and self._is_allowed(message):
-            self._life.request(message)
+            if isinstance(message, Renew):
+                self._change(partial(self._life.request, message))
+            else:
+                self._life.request(message)
+
+    def _change(self, change: Callable[[], None]) -> None:
+        """Carry out what changes the directory; that waits for the journal, and what comes behind it as well."""
+        if self._journal.is_settled:
+            change()
+            return
+
+        def late() -> None:
+            try:
+                change()
+            finally:
+                self._link.read_on()
+
+        self._link.hold_reading()
+        self._journal.when_settled(late)
 
     def _is_allowed(self, message: Request) -> bool:
         """Whether a request is not one too many; the link has been ended where it is."""

@@ -3,6 +3,7 @@
 import os
 import resource
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,10 +16,10 @@ if TYPE_CHECKING:
     from securechat.relay.service import RelayService
 
 
-def _number(least: float, kind: type) -> Any:
+def _number(least: float, kind: type, beyond: float = 1e9) -> Any:
     def coerce(text: str) -> Any:
         number = kind(text)
-        if not least <= number < 1e9:
+        if not least <= number < beyond:
             raise ValueError(f"must be at least {least}")
         return number
 
@@ -44,8 +45,12 @@ class Options(usage.Options):
         "securechat://host:port/#fingerprint, for clients to use."
     )
     optParameters: ClassVar[list[list[Any]]] = [
-        ["data", "d", None, "Directory for the relay's key and certificate (made if missing). "
+        ["data", "d", None, "Directory for the relay's keys, its certificate and its store (made if missing). "
          "[default: $STATE_DIRECTORY, or one of your user's]"],
+        ["storage-key", None, None, "File with the 32 bytes that the store is sealed under. "
+         "[default: storage.key in the data directory, made at the first start]"],
+        ["store-limit", None, 8 * 1024**3, "Bytes that the store may take; over it messages are declined.",
+         _number(1, int, 1e15)],
         ["max-clients", "m", 1_000, "Clients at once; the next one is refused. 2 gives a private line.",
          _number(1, int)],
         ["motd", None, "", "Message of the day, shown to everybody who logs in.", _motd],
@@ -62,6 +67,7 @@ class Options(usage.Options):
         ["plaintext", None, "No TLS. Only for loopback; Unix sockets have none anyway."],
         ["insecure-plaintext", None, "No TLS, wherever the relay listens: anybody on the way can read names, "
          "rooms and session keys, and take over a login that passes through them."],
+        ["in-memory", None, "Keep nothing: names, rooms and what waits for somebody end with the relay."],
         ["limit-loopback", None, "Count connections from loopback addresses too (for tests of abuse)."],
     ]  # fmt: skip
 
@@ -103,18 +109,82 @@ def _data_directory(options: Options) -> Path:
 def build_relay(reactor: Any, options: Options, log: "MessageLog | None" = None) -> "tuple[IService, RelayService]":
     """The relay's service with all that belongs to it, and the part of it that listens. Raises `RelayError`.
 
-    `log` keeps the messages; by default it is one in memory.
+    `log` is for a relay that keeps nothing, as with `--in-memory`; by default it is one in memory.
     """
     from twisted.application.service import MultiService
 
     from securechat.crypto.engines import EngineUnavailable, check, choose
-    from securechat.relay.certificate import load_or_make, tls_options
     from securechat.relay.errors import RelayError
+    from securechat.relay.log import MemoryLog
+    from securechat.relay.sealing import Sealing
+
+    try:
+        check(options["engine"])
+    except EngineUnavailable as wrong:
+        raise RelayError(str(wrong)) from wrong
+    if log is None and not options["in-memory"]:
+        return _durable_relay(reactor, options)
+    relay = _relay(reactor, options, log=log or MemoryLog())
+    service = MultiService()
+    Sealing(lambda: choose(options["engine"]), reactor).setServiceParent(service)
+    relay.setServiceParent(service)
+    return service, relay
+
+
+def _durable_relay(reactor: Any, options: Options) -> "tuple[IService, RelayService]":
+    from securechat.crypto.engines import EngineUnavailable, choose
+    from securechat.relay.certificate import prepare_directory
+    from securechat.relay.durable import Durable
+    from securechat.relay.errors import RelayError
+    from securechat.relay.journal import Journal
+    from securechat.relay.kept import KeptLog, KeptOwners, restore
+    from securechat.relay.space import Space
+    from securechat.relay.storage_key import load_or_make
+    from securechat.relay.store import Store, open_locked
+    from securechat.relay.writer import Writer
+    from securechat.wire.outbox import Turn
+
+    directory = _data_directory(options)
+    prepare_directory(directory)
+    path = directory / "relay.db"
+    elsewhere = options["storage-key"]
+    key = load_or_make(directory, Path(elsewhere) if elsewhere else None, path)
+
+    def open_store() -> Store:
+        try:
+            engine = choose(options["engine"])
+        except EngineUnavailable as wrong:
+            raise RelayError(str(wrong)) from wrong
+        return open_locked(path, key, engine)
+
+    # What is built first is told by what is built later, and only once the reactor runs.
+    writer = Writer(reactor, open_store, lambda words: service.broken(words))
+    journal = Journal(reactor, Turn(reactor), writer.write)
+    owners, log = KeptOwners(journal), KeptLog(journal, key)
+    space = Space(reactor, path, options["store-limit"])
+    relay = _relay(reactor, options, log=log, owners=owners, journal=journal, is_full=space.is_full)
+    service = Durable(
+        reactor,
+        writer,
+        journal,
+        relay,
+        lambda kept: restore(kept, owners, log, relay.factory.rooms.memberships),
+        _now_ms,
+        give_up=lambda: _give_up(reactor),
+    )
+    return service, relay
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _relay(reactor: Any, options: Options, **kept: Any) -> "RelayService":
+    """The part that listens; `kept` is what a `RelayFactory` keeps things in."""
+    from securechat.relay.certificate import load_or_make, tls_options
     from securechat.relay.factory import RelayFactory
     from securechat.relay.limits import RelayLimits
     from securechat.relay.listening import DEFAULT_LISTEN, Protection, listener
-    from securechat.relay.log import MemoryLog
-    from securechat.relay.sealing import Sealing
     from securechat.relay.service import RelayService
     from securechat.wire.address import fingerprint
 
@@ -132,17 +202,13 @@ def build_relay(reactor: Any, options: Options, log: "MessageLog | None" = None)
     )
     factory = RelayFactory(
         reactor,
-        lambda: time.time_ns() // 1_000_000,
-        log or MemoryLog(),
-        limits,
-        options["motd"],
+        _now_ms,
+        limits=limits,
+        motd=options["motd"],
         exempt_loopback=not options["limit-loopback"],
+        **kept,
     )
-    try:
-        check(options["engine"])
-    except EngineUnavailable as wrong:
-        raise RelayError(str(wrong)) from wrong
-    relay = RelayService(
+    return RelayService(
         reactor,
         factory,
         [listener(reactor, description) for description in options.listen or [DEFAULT_LISTEN]],
@@ -150,16 +216,16 @@ def build_relay(reactor: Any, options: Options, log: "MessageLog | None" = None)
         give_up=lambda: _give_up(reactor),
         host=options["host"],
     )
-    service = MultiService()
-    Sealing(lambda: choose(options["engine"]), reactor).setServiceParent(service)
-    relay.setServiceParent(service)
-    return service, relay
 
 
 def _give_up(reactor: Any) -> None:
     """Stop a running reactor and exit with status 1, which twistd itself has no way to say."""
+    from twisted.internet.error import ReactorNotRunning
+
     reactor.addSystemEventTrigger("after", "shutdown", os._exit, 1)
-    reactor.stop()
+    with suppress(ReactorNotRunning):
+        # It may be stopping already.
+        reactor.stop()
 
 
 def _raise_descriptor_limit() -> None:

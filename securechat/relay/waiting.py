@@ -5,9 +5,10 @@ A key that is lost is asked for again by the client that misses it, so that any 
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
 
 from securechat.relay.limits import RelayLimits
+from securechat.relay.records import KeyGone, KeyWaits, Recorder
 from securechat.wire.messages import BUNDLE_ITEMS, FRAME_BYTES
 
 _ITEM_BYTES: Final = 32 + 2 + 3 + 1
@@ -20,29 +21,19 @@ KEEPING_BYTES: Final = 768
 """What keeping a key costs besides its blob, so that many small ones are bounded as well."""
 
 
-class _Kept(NamedTuple):
-    """One sealed key."""
-
-    device: bytes
-    room: str
-    sender_device: bytes
-    sender: str
-    blob: bytes
-    until_ms: int
-
-
 class WaitingKeys:
     """Sealed keys by the device that they are for."""
 
-    def __init__(self, now_ms: Callable[[], int], limits: RelayLimits) -> None:
+    def __init__(self, now_ms: Callable[[], int], limits: RelayLimits, records: Recorder) -> None:
         self.bytes = 0
         """What is counted against `waiting_bytes`."""
         self._now_ms = now_ms
         self._limits = limits
+        self._records = records
         self._keep_ms = int(limits.waiting_s * 1_000)
         # By serial numbers, so that each begins with its oldest. A plain dict is slow to find its first key
         # once many before it are gone.
-        self._kept: OrderedDict[int, _Kept] = OrderedDict()
+        self._kept: OrderedDict[int, KeyWaits] = OrderedDict()
         self._of_device: dict[bytes, OrderedDict[int, None]] = {}
         self._of_pair: dict[tuple[bytes, bytes], OrderedDict[int, None]] = {}
         self._serial = 0
@@ -54,18 +45,26 @@ class WaitingKeys:
     def keep(self, device: bytes, room: str, sender_device: bytes, sender: str, blob: bytes) -> None:
         """Keep a key for a device."""
         self._expire()
-        self._serial += 1
-        self._kept[self._serial] = _Kept(device, room, sender_device, sender, blob, self._now_ms() + self._keep_ms)
-        of_pair = self._of_pair.setdefault((device, sender_device), OrderedDict())
-        of_device = self._of_device.setdefault(device, OrderedDict())
-        of_pair[self._serial] = of_device[self._serial] = None
-        self.bytes += len(blob) + KEEPING_BYTES
+        until_ms = self._now_ms() + self._keep_ms
+        kept = KeyWaits(self._serial + 1, device, room, sender_device, sender, blob, until_ms)
+        self._records.add(kept)
+        self.restore(kept)
+        of_pair, of_device = self._of_pair[device, sender_device], self._of_device[device]
         if len(of_pair) > self._limits.waiting_keys_of_sender:
             self._drop(next(iter(of_pair)))
         if len(of_device) > self._limits.waiting_keys:
             self._drop(next(iter(of_device)))
         while self.bytes > self._limits.waiting_bytes:
             self._drop(next(iter(self._kept)))
+
+    def restore(self, kept: KeyWaits) -> None:
+        """Go on with a key that waited before the relay was started again; in the order of their serial numbers."""
+        self._serial = kept.serial
+        self._kept[kept.serial] = kept
+        of_pair = self._of_pair.setdefault((kept.device, kept.sender_device), OrderedDict())
+        of_device = self._of_device.setdefault(kept.device, OrderedDict())
+        of_pair[kept.serial] = of_device[kept.serial] = None
+        self.bytes += len(kept.blob) + KEEPING_BYTES
 
     def take(self, device: bytes, room: str) -> list[tuple[str, bytes]]:
         """Take a device's oldest keys for a room, as many as fit a `SealedKey`: the senders' names, the blobs."""
@@ -100,6 +99,7 @@ class WaitingKeys:
 
     def _drop(self, serial: int) -> None:
         kept = self._kept.pop(serial)
+        self._records.add_later(KeyGone(serial))
         self.bytes -= len(kept.blob) + KEEPING_BYTES
         pair = kept.device, kept.sender_device
         del self._of_device[kept.device][serial], self._of_pair[pair][serial]

@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from securechat.wire.codes import REASONS, Code
 from securechat.wire.errors import kind_and_place
 from securechat.wire.messages import FRAME_BYTES, Goodbye, Message, Ping, Pong, Refused
-from securechat.wire.outbox import LinkTransport, Outbox, Turn
+from securechat.wire.outbox import Gate, LinkTransport, Outbox
 
 LINGER_S: Final = 2.0
 """Seconds that a peer has to close after our last word."""
@@ -83,11 +83,11 @@ class MessageProtocol(Int32StringReceiver):
     ping_s: float = 15.0
     log: ClassVar[Logger] = Logger()
 
-    def __init__(self, clock: IReactorTime, turn: Turn) -> None:
+    def __init__(self, clock: IReactorTime, gate: Gate) -> None:
         self.clock = clock
         self.closing = False
         self.last_word: Code | None = None
-        self._turn = turn
+        self._gate = gate
         self._outbox: Outbox | None = None
         self._unread: bytes | bytearray = b""
         self._wanted = 0
@@ -140,11 +140,15 @@ class MessageProtocol(Int32StringReceiver):
         if self._outbox is None:
             return
         assert self.transport is not None
-        self._outbox.finish(frame(last))
         if self.paused:
             # A paused transport would not see the peer close (trap 5).
             self.transport.resumeProducing()
         self.paused = True
+        self._outbox.finish(frame(last), self._close)
+
+    def _close(self) -> None:
+        """The last word is on its way: close behind it."""
+        assert self.transport is not None
         half_close = getattr(self.transport, "loseWriteConnection", None)
         if half_close is None or ISSLTransport.providedBy(self.transport):
             self.transport.loseConnection()
@@ -163,6 +167,16 @@ class MessageProtocol(Int32StringReceiver):
         if self.connected and self.transport is not None:
             self.transport.abortConnection()
 
+    def hold_reading(self) -> None:
+        """Read nothing until `read_on`; what is being read already goes as far as this message."""
+        if not self.paused and not self.closing:
+            self.pauseProducing()
+
+    def read_on(self) -> None:
+        """Read again, later than what called `hold_reading`."""
+        if self.connected and not self.closing:
+            self.resumeProducing()
+
     def pause_reading(self, seconds: float) -> None:
         """Read nothing for a while, so that a peer in a hurry feels it and nothing piles up here."""
         if not self.paused and not self.closing:
@@ -172,8 +186,7 @@ class MessageProtocol(Int32StringReceiver):
 
     def _resume_reading(self) -> None:
         self._pause_call = None
-        if self.connected and not self.closing:
-            self.resumeProducing()
+        self.read_on()
 
     # Life of the link.
 
@@ -183,7 +196,7 @@ class MessageProtocol(Int32StringReceiver):
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
         self._outbox = Outbox(
-            self.transport, self._turn, self.outbox_bytes, self.outbox_frames, self.outbox_overflowed
+            self.transport, self._gate, self.outbox_bytes, self.outbox_frames, self.outbox_overflowed
         )
         self.put = self._outbox.put  # type: ignore[method-assign]  # one call less for each frame of a fan-out
         self._ping_call = self.clock.callLater(self.ping_s, self._span_over)

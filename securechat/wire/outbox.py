@@ -4,15 +4,18 @@ Requirements: all that a turn gives a connection leaves in one write, at the end
 costs a system call a frame; docs/performance.md has the figures). A peer that does not read costs no more than
 the bound, however much it has asked for. A fan-out to a thousand members touches each with one cheap call.
 
-How: `Turn` runs what was asked of it after the reactor has handled the events of this turn. `Outbox` is the push
-producer of its own transport: while the transport is paused frames wait here, and over the bound the owner is
-told. For plain sockets the write goes straight to the socket while Twisted has nothing queued for it, which
+How: `Turn` runs what was asked of it after the reactor has handled the events of this turn. It is the plainest
+`Gate`: frames leave only through one, which may hold them back until it is safe to say what they say. `Outbox` is
+the push producer of its own transport: while the transport is paused frames wait here, and over the bound the owner
+is told. For plain sockets the write goes straight to the socket while Twisted has nothing queued for it, which
 saves the round through the poller; what the socket does not take is left to Twisted. A long answer is a stream: an
 iterator that stands in line as one frame, and is asked for its next frame when the peer has read the last one.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Final, Protocol
 
 from twisted.internet.interfaces import IConsumer, IPushProducer, IReactorTime, ITransport
 from twisted.internet.tcp import Connection
@@ -22,8 +25,21 @@ from zope.interface import Interface, implementer
 from securechat.wire.errors import kind_and_place
 
 
+class Gate(Protocol):
+    """Says when frames may leave."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether frames may leave now."""
+
+    def at_end(self, call: Callable[[], None]) -> None:
+        """Make `call`, which lets frames out, at the end of this turn or later."""
+
+
 class Turn:
     """Calls to make at the end of this turn of the reactor, in the order in which they were asked for."""
+
+    is_open: Final = True
 
     _log = Logger()
 
@@ -40,11 +56,15 @@ class Turn:
     def _end(self) -> None:
         # The list grows while it is walked: a commit asks for the flushes of the outboxes that it filled.
         for call in self._calls:
-            try:
-                call()
-            except Exception as error:
-                self._log.error("a call at the end of a turn failed: {error}", error=kind_and_place(error))
+            self.make(call)
         self._calls = []
+
+    def make(self, call: Callable[[], None]) -> None:
+        """Make a call now; one that fails is logged, and keeps nobody else from theirs."""
+        try:
+            call()
+        except Exception as error:
+            self._log.error("a call at the end of a turn failed: {error}", error=kind_and_place(error))
 
 
 def straight_to_socket(transport: ITransport) -> Callable[[bytes], None]:
@@ -93,8 +113,10 @@ class Outbox:
     """Frames on their way to one peer; at most `max_bytes` and `max_frames` wait while it does not read."""
 
     __slots__ = (
+        "_end",
         "_flush",
         "_frames",
+        "_gate",
         "_line",
         "_max_bytes",
         "_max_frames",
@@ -102,7 +124,6 @@ class Outbox:
         "_overflowed",
         "_paused",
         "_transport",
-        "_turn",
         "_waiting",
         "_write",
     )
@@ -110,13 +131,13 @@ class Outbox:
     def __init__(
         self,
         transport: LinkTransport,
-        turn: Turn,
+        gate: Gate,
         max_bytes: int,
         max_frames: int,
         overflowed: Callable[[], None],
     ) -> None:
         self._transport: LinkTransport | None = transport
-        self._turn = turn
+        self._gate = gate
         self._max_bytes = max_bytes
         self._max_frames = max_frames
         self._most = max_frames
@@ -129,6 +150,8 @@ class Outbox:
         self._waiting = 0
         self._paused = False
         self._flush = self.flush
+        self._end: Callable[[], None] = _nothing
+        """What is left to do for an outbox that is finished, once the gate is open."""
         transport.registerProducer(self, True)
 
     @property
@@ -141,7 +164,7 @@ class Outbox:
         if self._transport is None:
             return
         if not self._frames and not self._paused:
-            self._turn.at_end(self._flush)
+            self._gate.at_end(self._flush)
         self._frames.append(data)
         self._waiting += len(data)
         if self._waiting > self._max_bytes or len(self._frames) > self._most:
@@ -152,7 +175,7 @@ class Outbox:
         if self._transport is None:
             return
         if not self._paused:
-            self._turn.at_end(self._flush)
+            self._gate.at_end(self._flush)
         self._line.append((self._frames, frames))
         self._most -= len(self._frames) + 1
         self._frames = []
@@ -161,6 +184,9 @@ class Outbox:
 
     def _make_room(self) -> None:
         """Write what can be written; where that is not enough the peer has been left behind."""
+        if not self._paused and not self._gate.is_open:
+            # It is not the peer that keeps us waiting; what a gate holds back is bounded by what it waits for.
+            return
         self.flush()
         if self._frames or self._line:
             self._forget()
@@ -198,29 +224,42 @@ class Outbox:
             else:
                 self._write(data)
 
-    def finish(self, last: bytes) -> None:
-        """Write what waits and then `last`, whether or not the peer reads, and take nothing more.
+    def finish(self, last: bytes, written: Callable[[], None] = _nothing) -> None:
+        """Write what waits and then `last`, whether or not the peer reads, and call `written`; take nothing more.
 
-        A stream goes on only while the peer reads; what stands behind one that does not end is not written.
+        All of that waits for the gate. A stream goes on only while the peer reads; what stands behind one that does
+        not end is not written.
         """
         transport = self._transport
         if transport is None:
             return
+        self._transport = None
+        self._end = partial(self._write_last, transport, last, written)
+        if self._gate.is_open:
+            self._end_now()
+        else:
+            self._gate.at_end(self._end_now)
+
+    def _end_now(self) -> None:
+        self._end()
+
+    def _write_last(self, transport: LinkTransport, last: bytes, written: Callable[[], None]) -> None:
+        self._end = _nothing
         self.flush()
         frames = self._line[0][0] if self._line else self._frames
         self._forget()
         self._frames = [*frames, last]
         self._paused = False
         self.flush()
-        self._transport = None
         transport.unregisterProducer()
+        written()
 
     def discard(self) -> None:
         """The link is gone: drop what waits and take nothing more."""
         self._transport = None
         self._forget()
         # A method that knows its object keeps it alive.
-        self._flush = _nothing
+        self._flush = self._end = _nothing
 
     def pauseProducing(self) -> None:
         """Twisted's buffer for this peer is full."""
@@ -229,7 +268,10 @@ class Outbox:
     def resumeProducing(self) -> None:
         """Twisted's buffer for this peer is empty again."""
         self._paused = False
-        self.flush()
+        if self._gate.is_open:
+            self.flush()
+        elif self._frames or self._line:
+            self._gate.at_end(self._flush)
 
     def stopProducing(self) -> None:
         """The link is gone."""

@@ -42,6 +42,34 @@ class LostRelayTests(ProgramCase):
         ids = [line.split('"id":"')[1].split('"')[0] for line in sent_lines(alice)]
         self.assertEqual(ids, [*(f"{part}{n}" for part in "btd" for n in range(20)), "a"])
 
+    def test_nothing_is_forgotten(self) -> None:
+        """Over crashes of the relay a room goes on: its numbers, its members, and whose the names are."""
+        bob = self.client("listen", "bob", "#room", "--json")
+        bob.event("entered")
+        alice = self.client("chat", "alice", "--room", "#room", "--json")
+        alice.event("entered")
+        bob.event("joined", name="alice")
+        seqs = []
+        for crash in range(3):
+            for number in range(3):
+                alice.writes({"text": f"{crash} {number}", "id": f"{crash}{number}"})
+                seqs.append(alice.event("sent", id=f"{crash}{number}")["seq"])
+                self.assertEqual(bob.event("message", text=f"{crash} {number}")["seq"], seqs[-1])
+            self.relay.signals(SIGKILL)
+            self.relay.ends()
+            self.again()
+            for client in (alice, bob):
+                client.event("link", up=True)
+                client.event("entered")
+        self.assertEqual(seqs, list(range(1, 10)))
+        # Each has had one session key since both are members, however often the relay told it.
+        for client in (alice, bob):
+            keys = [line for line in client.seen if b'"type":"key"' in line]
+            self.assertEqual(len(set(keys[-3:])), 1, keys)
+            self.assertNotIn("Traceback", client.stderr)
+        self.home = self.home.with_name("elsewhere")
+        self.assert_fails(77, "chat", "alice", says="belongs to")
+
     def test_plain(self) -> None:
         """Without --json the loss and the return are a line each on stderr, and no line of the input is lost."""
         alice = self.client("chat", "alice", "--room", "#room", "-v")

@@ -93,6 +93,16 @@ class RelayProcess:
         assert found
         return int(found[1]) * 1024
 
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._process.pid
+
+    def kill(self) -> None:
+        """End it as a crash would, at once."""
+        self._process.kill()
+        self.wait()
+
     def terminate(self) -> None:
         """Ask it to stop."""
         self._process.send_signal(signal.SIGTERM)

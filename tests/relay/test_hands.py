@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from twisted.internet.task import Clock
+
 from securechat.e2e.identity import Person
+from securechat.relay.journal import Unkept
 from securechat.relay.limits import RelayLimits
 from securechat.relay.waiting import KEEPING_BYTES, WaitingKeys
 from securechat.signed.certificates import certify
@@ -19,6 +22,7 @@ from securechat.wire.messages import (
     Message,
     SealedKey,
 )
+from securechat.wire.outbox import Turn
 from tests.relay.harness import Client, Relay, RelayCase, kinds, of, only
 from tests.relay.people import CLOSED, NOW_MS
 from tests.wire.harness import bodies
@@ -192,7 +196,7 @@ class WaitingTests(RelayCase):
     def store(self, limits: RelayLimits) -> WaitingKeys:
         """Keys, with a clock that a test sets."""
         self.now_ms = NOW_MS
-        return WaitingKeys(lambda: self.now_ms, limits)
+        return WaitingKeys(lambda: self.now_ms, limits, Unkept(Turn(Clock())))
 
     def all_of(self, keys: WaitingKeys, device: bytes, room: str = ROOM) -> list[bytes]:
         """Everything that waits for a device."""

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import fcntl
+
 from twisted.trial.unittest import SynchronousTestCase
 
-from securechat.relay import directory, login, memberships, session
+from securechat.relay import directory, files, login, memberships, session
 from securechat.relay.allowance import Allowance
+from securechat.relay.journal import Journal
 from securechat.relay.room import Room
 from securechat.relay.session import Session
+from securechat.relay.space import Space
+from securechat.relay.store import Store
 from securechat.signed import certificates, prekeys, roster
 from securechat.signed.rights import Member
 from securechat.signed.roster import Roster
-from tests.mutations import Anything, Mutation, assert_green, assert_seen
+from tests.mutations import Anything, Mutation, assert_green, assert_seen, no, nothing
 from tests.relay import test_directory as lookups
 from tests.relay import test_entries as entries
 from tests.relay import test_hands as hands
+from tests.relay import test_journal as journals
 from tests.relay import test_limits as limits
 from tests.relay import test_login as logins
 from tests.relay import test_posts as posts
 from tests.relay import test_rooms as rooms
+from tests.relay import test_store as stores
+from tests.relay import test_writer as writers
 
 
 def anybody(self: Roster, *_: object) -> Member:
@@ -61,6 +69,27 @@ MUTATIONS = (
     Mutation(Session, "_is_in_window", limits.FloodTests, "test_window_in_one_post"),
     Mutation(Allowance, "may_ask", limits.FloodTests, "test_requests"),
     Mutation(Allowance, "may_append", limits.FloodTests, "test_appends"),
+    *(
+        Mutation(Journal, "is_open", journals.GateTests, method, instead=True)
+        for method in (
+            "test_posts",
+            "test_login",
+            "test_entries",
+            "test_sealed_keys",
+            "test_everybody_waits",
+            "test_goodbye_waits",
+            "test_reading_again",
+            "test_never_kept",
+        )
+    ),
+    Mutation(Journal, "is_settled", journals.GateTests, "test_login_waits", instead=True),
+    Mutation(Journal, "is_settled", journals.GateTests, "test_renew_waits", instead=True),
+    Mutation(Space, "is_full", writers.SpaceTests, "test_limit", no),
+    Mutation(Space, "is_full", writers.SpaceTests, "test_reserve", no),
+    Mutation(fcntl, "flock", stores.FilesTests, "test_one_relay", nothing),
+    Mutation(Store, "_check_key", stores.StoreTests, "test_another_key", nothing),
+    Mutation(Store, "scrub", stores.StoreTests, "test_old_keys_are_gone", nothing),
+    Mutation(files, "S_IMODE", stores.FilesTests, "test_bad_keys", lambda mode: 0),
 )
 
 

@@ -26,7 +26,7 @@ import time
 from twisted.internet import reactor
 from securechat.relay.tap import Options, makeService
 options = Options()
-options.parseOptions(["--plaintext", "--engine", "cpu"])
+options.parseOptions(["--plaintext", "--engine", "cpu", "--in-memory"])
 makeService(options)
 before = time.monotonic()
 assert before <= reactor.seconds() <= time.monotonic()
@@ -126,8 +126,8 @@ class StartTests(SynchronousTestCase):
     def test_refusals(self) -> None:
         """What the machine or our rules do not allow is one line."""
         for options, words in [
-            (["--plaintext", "--listen", "tcp:0"], "--insecure-plaintext"),
-            (["--plaintext", "--listen", "nonsense:1"], "--listen nonsense:1"),
+            (["--data", "d", "--plaintext", "--listen", "tcp:0"], "--insecure-plaintext"),
+            (["--data", "d", "--plaintext", "--listen", "nonsense:1"], "--listen nonsense:1"),
             (["--data", "/dev/null/x"], "data directory"),
         ]:
             line = self.fails(*options, words=words)

@@ -1,0 +1,68 @@
+"""Owners and numbers that write down what changes, and how all that was kept comes back at the start."""
+
+from collections.abc import Hashable
+
+from securechat.relay.directory import MemoryOwners, Owner
+from securechat.relay.errors import RelayError
+from securechat.relay.log import MemoryLog, Run
+from securechat.relay.memberships import Memberships
+from securechat.relay.records import MessageTaken, OwnerChanged, Recorder
+from securechat.relay.room import Room
+from securechat.relay.storage_key import StorageKey
+from securechat.relay.store import Kept
+from securechat.signed.rights import RosterError
+from securechat.signed.roster import Roster as Log
+
+
+class KeptOwners(MemoryOwners):
+    """Owners whose changes are written down."""
+
+    def __init__(self, records: Recorder) -> None:
+        super().__init__()
+        self._records = records
+
+    def keep(self, owner: Owner) -> None:
+        """Keep somebody new, or what is new of somebody known."""
+        if self.identified(owner.identity) != owner:
+            self._records.add(OwnerChanged(owner))
+            self.restore(owner)
+
+    def restore(self, owner: Owner) -> None:
+        """Go on with somebody who was kept."""
+        super().keep(owner)
+
+
+class KeptLog(MemoryLog):
+    """A log whose messages are written down; they are known by the tags under which the store has them."""
+
+    def __init__(self, records: Recorder, key: StorageKey) -> None:
+        super().__init__()
+        self._records = records
+        self._storage_key = key
+
+    def _key(self, room: str, sender: str, post_id: bytes) -> bytes:
+        return self._storage_key.tag("messages", room.encode(), sender.encode(), post_id)
+
+    def _take(self, run: Run, seq: int, key: Hashable, post_id: bytes, sealed: bytes) -> None:
+        assert isinstance(key, bytes)
+        self._records.add(MessageTaken(run.room, seq, key, run.sender, post_id, run.epoch, run.time_ms, sealed))
+
+
+def restore(kept: Kept, owners: KeptOwners, log: MemoryLog, memberships: Memberships) -> None:
+    """Go on where the relay stood when it ended. Raises `RelayError` where that cannot have been."""
+    for owner in kept.owners:
+        owners.restore(owner)
+    for each in kept.rooms:
+        try:
+            entries = Log(each.entries[0], each.name)
+            entries.follow(each.entries[1:])
+        except (RosterError, IndexError) as wrong:
+            raise RelayError("the store is damaged: a room's log does not hold") from wrong
+        if entries.epoch != each.epoch:
+            raise RelayError("the store is damaged: a room has another epoch than its log")
+        room = Room(each.name, entries)
+        room.begin_epoch(each.epoch, each.key)
+        memberships.restore(room)
+        log.restore(each.name, each.last_seq, each.ids)
+    for waiting in kept.waiting:
+        memberships.hands.waiting.restore(waiting)

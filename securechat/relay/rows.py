@@ -1,0 +1,102 @@
+"""Records as rows: the statement that keeps each, what stands in the clear beside it, and what is sealed."""
+
+from collections.abc import Iterator, Sequence
+from struct import Struct
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from securechat.relay.records import (
+    EntryTaken,
+    KeyDrawn,
+    KeyGone,
+    KeyWaits,
+    MessageTaken,
+    OwnerChanged,
+    Record,
+    RoomEnded,
+)
+from securechat.relay.storage_key import KEY_ID, StorageKey
+
+KEEP_HOURS: Final = 14 * 24
+"""For how long a message is kept."""
+
+HOUR_MS: Final = 3_600_000
+
+_PUT_OWNER: Final = (
+    "INSERT INTO owners (name_tag, row) VALUES (?1, ?2) ON CONFLICT (name_tag) DO UPDATE SET row = excluded.row"
+)
+_PUT_ROOM: Final = "INSERT INTO rooms (room_tag, row) VALUES (?1, ?2)"
+_PUT_ENTRY: Final = "INSERT INTO entries (room, n, row) VALUES ((SELECT id FROM rooms WHERE room_tag = ?1), ?2, ?3)"
+_PUT_EPOCH: Final = (
+    "INSERT INTO epochs (room, row) VALUES ((SELECT id FROM rooms WHERE room_tag = ?1), ?2) "
+    "ON CONFLICT (room) DO UPDATE SET row = excluded.row"
+)
+_PUT_MESSAGE: Final = (
+    "INSERT INTO messages (room, seq, post_tag, expires_hour, row) "
+    "VALUES ((SELECT id FROM rooms WHERE room_tag = ?1), ?2, ?3, ?4, ?5)"
+)
+_PUT_HANDOUT: Final = "INSERT INTO handouts (id, row) VALUES (?1, ?2)"
+_DROP_HANDOUT: Final = "DELETE FROM handouts WHERE id = ?1"
+_END_ROOM: Final = (
+    "DELETE FROM epochs WHERE room = (SELECT id FROM rooms WHERE room_tag = ?1)",
+    "DELETE FROM entries WHERE room = (SELECT id FROM rooms WHERE room_tag = ?1)",
+    "UPDATE rooms SET room_tag = NULL, row = x'' WHERE room_tag = ?1",
+)
+
+_U32: Final = Struct("!I")
+_encode: Final = msgspec.msgpack.Encoder().encode
+
+
+class Row(NamedTuple):
+    """One statement to execute; a row that is sealed is its last parameter."""
+
+    statement: str
+    clear: tuple[Any, ...]
+    associated: bytes = b""
+    text: bytes | None = None
+    """What is sealed, where there is something."""
+
+
+def associated(table: str, tag: bytes = b"", number: int = 0) -> bytes:
+    """What a row is bound to: its key, its table, the tag by which it is found and its place among equals."""
+    return b"".join((KEY_ID, table.encode(), b"\0", tag, _U32.pack(number)))
+
+
+def drops_keys(records: Sequence[Record]) -> bool:
+    """Whether session keys are deleted by these records, so that no copy of them may be left."""
+    return any(isinstance(record, KeyDrawn | RoomEnded) for record in records)
+
+
+def rows(records: Sequence[Record], key: StorageKey) -> Iterator[Row]:
+    """The statements for records, in their order."""
+    gone = {record.serial for record in records if isinstance(record, KeyGone)}
+    waits = {record.serial for record in records if isinstance(record, KeyWaits)}
+    for record in records:
+        match record:
+            case OwnerChanged(owner=owner):
+                tag = key.tag("owners", owner.name.encode())
+                yield Row(_PUT_OWNER, (tag,), associated("owners", tag), _encode(owner))
+            case EntryTaken(room=room, number=number, entry=entry):
+                tag = key.tag("rooms", room.encode())
+                if number == 0:
+                    yield Row(_PUT_ROOM, (tag,), associated("rooms", tag), room.encode())
+                yield Row(_PUT_ENTRY, (tag, number), associated("entries", tag, number), entry)
+            case KeyDrawn():
+                tag = key.tag("rooms", record.room.encode())
+                yield Row(_PUT_EPOCH, (tag,), associated("epochs", tag), record.epoch + record.key)
+            case RoomEnded():
+                tag = key.tag("rooms", record.room.encode())
+                yield from (Row(statement, (tag,)) for statement in _END_ROOM)
+            case MessageTaken(seq=seq, tag=post_tag, time_ms=time_ms):
+                tag = key.tag("rooms", record.room.encode())
+                clear = (tag, seq, post_tag, time_ms // HOUR_MS + KEEP_HOURS)
+                text = _encode((record.sender, record.post_id, record.epoch, time_ms, record.sealed))
+                yield Row(_PUT_MESSAGE, clear, associated("messages", post_tag), text)
+            case KeyWaits(serial=serial):
+                # One that was handed on at once leaves no trace.
+                if serial not in gone:
+                    yield Row(_PUT_HANDOUT, (serial,), associated("handouts"), _encode(record))
+            case KeyGone(serial=serial):
+                if serial not in waits:
+                    yield Row(_DROP_HANDOUT, (serial,))

@@ -1,0 +1,209 @@
+"""The store: what must outlive the relay, in one SQLite file whose rows are sealed.
+
+Used by one thread, see `writer`. A batch of records is one transaction, and its rows are sealed as one batch of an
+engine. All of it is read once, at the start.
+"""
+
+import os
+import sqlite3
+from collections.abc import Hashable, Sequence
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from twisted.logger import Logger
+
+from securechat.crypto.engine import Engine
+from securechat.relay.directory import Owner
+from securechat.relay.errors import RelayError
+from securechat.relay.lock import lock
+from securechat.relay.log import RECENT_IDS
+from securechat.relay.records import KeyWaits, Record
+from securechat.relay.rows import HOUR_MS, KEEP_HOURS, associated, drops_keys, rows
+from securechat.relay.schema import connect
+from securechat.relay.storage_key import KEY_ID, StorageKey
+
+TIDY_ROWS: Final = 500
+"""Messages that are deleted at once."""
+
+_PROOF: Final = b"the storage key is the right one"
+_EPOCH_BYTES: Final = 32
+_read_owner: Final = msgspec.msgpack.Decoder(Owner).decode
+_read_waiting: Final = msgspec.msgpack.Decoder(KeyWaits).decode
+
+
+class KeptRoom(NamedTuple):
+    """A room as it was kept."""
+
+    name: str
+    entries: list[bytes]
+    epoch: bytes
+    key: bytes
+    last_seq: int
+    ids: dict[Hashable, int]
+    """The tags of the latest messages with their numbers."""
+
+
+class Kept(NamedTuple):
+    """All that was kept."""
+
+    owners: list[Owner]
+    rooms: list[KeptRoom]
+    waiting: list[KeyWaits]
+
+
+class Store:
+    """A store that is open."""
+
+    _log = Logger()
+
+    def __init__(self, path: str, key: StorageKey, engine: Engine, locked: int | None = None) -> None:
+        """Open or make the store. Raises `RelayError`."""
+        self._key = key
+        self._engine = engine
+        self._path = path
+        self._locked = locked
+        try:
+            self._connection = connect(path)
+        except sqlite3.Error as wrong:
+            raise RelayError(f"cannot use {path}: {wrong}") from wrong
+        try:
+            self._check_key()
+        except BaseException:
+            self._connection.close()
+            raise
+        self._log.debug("SQLite {version}", version=sqlite3.sqlite_version)
+
+    def _check_key(self) -> None:
+        found = self._all("SELECT row FROM keys")
+        if not found:
+            (row,) = self._seal([associated("keys")], [_PROOF])
+            self._connection.execute("INSERT INTO keys (id, row) VALUES (1, ?)", (row,))
+        elif self._engine.open_list(self._key.row_key, [associated("keys")], [found[0][0][1:]]) != [_PROOF]:
+            raise RelayError(f"the storage key is not the one that {self._path} was made with")
+
+    # Writing.
+
+    def commit(self, records: Sequence[Record]) -> None:
+        """Keep records, all or none."""
+        batch = list(rows(records, self._key))
+        secret = [row for row in batch if row.text is not None]
+        sealed = iter(self._seal([row.associated for row in secret], [row.text or b"" for row in secret]))
+        work = [(row.statement, row.clear if row.text is None else (*row.clear, next(sealed))) for row in batch]
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        for statement, group in groupby(work, itemgetter(0)):
+            connection.executemany(statement, [parameters for _, parameters in group])
+        connection.execute("COMMIT")
+
+    def scrub(self, records: Sequence[Record]) -> None:
+        """Leave no copy of what these records, which are kept, have deleted."""
+        if drops_keys(records):
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def tidy(self, now_ms: int) -> bool:
+        """Delete some messages that are too old or whose room has ended; whether there may be more."""
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        old = self._all(
+            "SELECT id, seq <= (SELECT max(seq) FROM messages AS latest WHERE latest.room = messages.room) - ?2 "
+            "FROM messages WHERE expires_hour <= ?1 LIMIT ?3",
+            (now_ms // HOUR_MS, RECENT_IDS, TIDY_ROWS),
+        )
+        connection.executemany("DELETE FROM messages WHERE id = ?", [(each,) for each, done in old if done])
+        connection.executemany(
+            "UPDATE messages SET row = NULL, expires_hour = expires_hour + ? WHERE id = ?",
+            [(KEEP_HOURS, each) for each, done in old if not done],
+        )
+        ended = connection.execute(
+            "DELETE FROM messages WHERE id IN (SELECT messages.id FROM rooms JOIN messages "
+            "ON messages.room = rooms.id WHERE rooms.room_tag IS NULL LIMIT ?)",
+            (TIDY_ROWS,),
+        ).rowcount
+        connection.execute(
+            "DELETE FROM rooms WHERE room_tag IS NULL "
+            "AND NOT EXISTS (SELECT 1 FROM messages WHERE messages.room = rooms.id)"
+        )
+        connection.execute("COMMIT")
+        connection.execute("PRAGMA incremental_vacuum(1000)").fetchall()
+        return TIDY_ROWS in (len(old), ended)
+
+    def close(self) -> None:
+        """Close it."""
+        self._connection.close()
+        self._engine.close()
+        if self._locked is not None:
+            os.close(self._locked)
+
+    # Reading.
+
+    def load(self) -> Kept:
+        """All that is kept. Raises `RelayError` where it is damaged."""
+        try:
+            return Kept(self._owners(), self._rooms(), self._waiting())
+        except (sqlite3.Error, msgspec.MsgspecError, ValueError) as wrong:
+            raise RelayError(f"{self._path} is damaged") from wrong
+
+    def _owners(self) -> list[Owner]:
+        found = self._all("SELECT name_tag, row FROM owners ORDER BY id")
+        texts = self._open([associated("owners", tag) for tag, _ in found], [row for _, row in found])
+        return [_read_owner(text) for text in texts]
+
+    def _rooms(self) -> list[KeptRoom]:
+        found = self._all(
+            "SELECT rooms.id, room_tag, rooms.row, epochs.row FROM rooms JOIN epochs ON epochs.room = rooms.id "
+            "WHERE room_tag IS NOT NULL ORDER BY rooms.id"
+        )
+        names = self._open([associated("rooms", tag) for _, tag, _, _ in found], [row for _, _, row, _ in found])
+        keys = self._open([associated("epochs", tag) for _, tag, _, _ in found], [row for _, _, _, row in found])
+        return [
+            self._room(each[0], each[1], name.decode(), key)
+            for each, name, key in zip(found, names, keys, strict=True)
+        ]
+
+    def _room(self, number: int, tag: bytes, name: str, key: bytes) -> KeptRoom:
+        found = self._all("SELECT n, row FROM entries WHERE room = ? ORDER BY n", (number,))
+        entries = self._open([associated("entries", tag, n) for n, _ in found], [row for _, row in found])
+        ids = self._all(
+            "SELECT post_tag, seq FROM messages WHERE room = ? ORDER BY seq DESC LIMIT ?", (number, RECENT_IDS)
+        )
+        last_seq = ids[0][1] if ids else 0
+        return KeptRoom(name, entries, key[:_EPOCH_BYTES], key[_EPOCH_BYTES:], last_seq, dict(reversed(ids)))
+
+    def _waiting(self) -> list[KeyWaits]:
+        found = self._all("SELECT row FROM handouts ORDER BY id")
+        texts = self._open([associated("handouts")] * len(found), [row for (row,) in found])
+        return [_read_waiting(text) for text in texts]
+
+    def _all(self, statement: str, parameters: tuple[Any, ...] = ()) -> list[Any]:
+        return self._connection.execute(statement, parameters).fetchall()
+
+    # Sealing.
+
+    def _seal(self, bound: Sequence[bytes], texts: Sequence[bytes]) -> list[bytes]:
+        return [KEY_ID + sealed for sealed in self._engine.seal_list(self._key.row_key, bound, texts)]
+
+    def _open(self, bound: Sequence[bytes], sealed: Sequence[bytes]) -> list[bytes]:
+        texts = self._engine.open_list(self._key.row_key, bound, [row[len(KEY_ID) :] for row in sealed])
+        if None in texts or not all(row.startswith(KEY_ID) for row in sealed):
+            raise ValueError
+        return [text for text in texts if text is not None]
+
+
+def open_locked(path: Path, key: StorageKey, engine: Engine) -> Store:
+    """Open or make a store that nobody else can open until it is closed. Raises `RelayError`."""
+    try:
+        locked = lock(path.with_name(f"{path.name}.lock"))
+    except OSError as wrong:
+        raise RelayError(f"cannot use {path}: {wrong.strerror}") from wrong
+    # SQLite makes its files with what the mask leaves of 0644.
+    mask = os.umask(0o077)
+    try:
+        return Store(str(path), key, engine, locked)
+    except BaseException:
+        os.close(locked)
+        raise
+    finally:
+        os.umask(mask)

@@ -1,0 +1,116 @@
+"""The one thread that uses the store: batches go in, one call for each comes back.
+
+There is one connection to the store in the process, and this thread has it. What the relay gathers while a batch is
+being committed becomes the next one (see `journal`), so the cost of a commit is shared by whatever comes in
+meanwhile. A write that fails is not tried again: the kernel may take a page for clean that it could not write.
+"""
+
+import sqlite3
+from collections.abc import Callable
+from queue import SimpleQueue
+from threading import Thread
+from typing import Protocol
+
+from twisted.internet.defer import Deferred, succeed
+
+from securechat.relay.records import Record
+from securechat.relay.store import Kept, Store
+from securechat.wire.errors import kind_and_place
+
+Work = Callable[[Store], None]
+
+
+class FromThread(Protocol):
+    """What the writer needs of a reactor."""
+
+    def callFromThread(self, callable: Callable[..., object], *args: object) -> object:
+        """Have the reactor call this later, on its own thread."""
+
+
+class Writer:
+    """A store and its thread. `failed` is called once, with words for the log, when the store cannot be written."""
+
+    def __init__(self, reactor: FromThread, open_store: Callable[[], Store], failed: Callable[[str], None]) -> None:
+        self._reactor = reactor
+        self._open_store = open_store
+        self._failed = failed
+        self._queue: SimpleQueue[Work | None] = SimpleQueue()
+        self._thread: Thread | None = None
+        self._ended: Callable[[], None] = _nothing
+
+    def start(self) -> Kept:
+        """Open the store and read all of it. Blocks until that is done, and raises what it raises."""
+        opened: SimpleQueue[Kept | BaseException] = SimpleQueue()
+        self._thread = Thread(target=self._run, args=(opened,), name="store", daemon=True)
+        self._thread.start()
+        kept = opened.get()
+        if isinstance(kept, BaseException):
+            self._thread.join()
+            self._thread = None
+            raise kept
+        return kept
+
+    def write(self, records: list[Record], kept: Callable[[], None]) -> None:
+        """Keep a batch, and then call `kept` on the reactor's thread."""
+
+        def commit(store: Store) -> None:
+            store.commit(records)
+            self._reactor.callFromThread(kept)
+            store.scrub(records)
+
+        self._queue.put(commit)
+
+    def tidy(self, now_ms: int) -> None:
+        """Delete what is too old, some at a time, between batches."""
+
+        def some(store: Store) -> None:
+            if store.tidy(now_ms):
+                self._queue.put(some)
+
+        self._queue.put(some)
+
+    def stop(self) -> Deferred[None]:
+        """Do what was asked for, and end; fires when the store is closed."""
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return succeed(None)
+        stopped: Deferred[None] = Deferred()
+
+        def joined() -> None:
+            thread.join()
+            stopped.callback(None)
+
+        self._ended = joined
+        self._queue.put(None)
+        return stopped
+
+    def _run(self, opened: "SimpleQueue[Kept | BaseException]") -> None:
+        try:
+            store = self._open_store()
+            opened.put(store.load())
+        except BaseException as wrong:
+            opened.put(wrong)
+            return
+        works = True
+        while (work := self._queue.get()) is not None:
+            if works:
+                try:
+                    work(store)
+                except BaseException as wrong:
+                    works = False
+                    self._reactor.callFromThread(self._failed, _words(wrong))
+        try:
+            store.close()
+        except BaseException as wrong:
+            self._reactor.callFromThread(self._failed, _words(wrong))
+        self._reactor.callFromThread(self._ended)
+
+
+def _nothing() -> None:
+    """What a thread calls that ends without being asked to."""
+
+
+def _words(wrong: BaseException) -> str:
+    """What to log of a failure: never its text, which may hold what somebody has said."""
+    name = wrong.sqlite_errorname if isinstance(wrong, sqlite3.Error) and hasattr(wrong, "sqlite_errorname") else ""
+    return f"{kind_and_place(wrong)} {name}".strip()

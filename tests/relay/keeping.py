@@ -1,0 +1,118 @@
+"""A relay in memory whose journal goes to a disk that a test can hold up, to a real store, or to both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from securechat.crypto.cpu import CpuEngine
+from securechat.relay.factory import RelayFactory
+from securechat.relay.journal import Journal
+from securechat.relay.kept import KeptLog, KeptOwners, restore
+from securechat.relay.limits import RelayLimits
+from securechat.relay.records import Record
+from securechat.relay.storage_key import StorageKey
+from securechat.relay.store import Store
+from securechat.wire.outbox import Turn
+from tests.relay.harness import Relay, RelayCase
+
+KEY: Final = StorageKey(b"k" * 32)
+
+
+def open_store(path: Path, key: StorageKey = KEY) -> Store:
+    """A store in a file."""
+    return Store(str(path), key, CpuEngine())
+
+
+def store_path(case: SynchronousTestCase) -> Path:
+    """Where a store may be made."""
+    directory = Path(case.mktemp())
+    directory.mkdir(parents=True)
+    return directory / "relay.db"
+
+
+class Disk:
+    """Keeps batches: at once, or, while it is held, when it is told to."""
+
+    def __init__(self, relay: Relay, store: Store | None) -> None:
+        self.held = False
+        self.waiting: tuple[list[Record], Callable[[], None]] | None = None
+        self.batches: list[list[Record]] = []
+        self._relay = relay
+        self._store = store
+
+    def write(self, records: list[Record], kept: Callable[[], None]) -> None:
+        """Take a batch."""
+        assert self.waiting is None, "one batch at a time"
+        self.waiting = records, kept
+        if not self.held:
+            self._relay.clock.callLater(0, self.keep)
+
+    def keep(self) -> None:
+        """The batch is safe now."""
+        assert self.waiting is not None
+        (records, kept), self.waiting = self.waiting, None
+        self.batches.append(records)
+        if self._store is not None:
+            self._store.commit(records)
+            self._store.scrub(records)
+        kept()
+
+
+class KeptRelay(Relay):
+    """A relay that keeps everything, and begins with what the store has."""
+
+    def __init__(
+        self,
+        store: Store | None = None,
+        limits: RelayLimits | None = None,
+        is_full: Callable[[], bool] = lambda: False,
+    ) -> None:
+        super().__init__()
+        self.disk = Disk(self, store)
+        self.journal = Journal(self.clock, Turn(self.clock), self.disk.write)
+        owners = KeptOwners(self.journal)
+        log = KeptLog(self.journal, KEY)
+        self.factory = RelayFactory(
+            self.clock,
+            self.now_ms,
+            log,
+            limits or RelayLimits(),
+            owners=owners,
+            journal=self.journal,
+            is_full=is_full,
+        )
+        if store is not None:
+            restore(store.load(), owners, log, self.factory.rooms.memberships)
+
+    def end(self, case: SynchronousTestCase) -> None:
+        """All connections end, and what is left to keep is kept."""
+        self.disk.held = False
+        if self.disk.waiting is not None:
+            self.disk.keep()
+        for client in self.connections:
+            client.transport.lose()
+        self.turn()
+        finished: list[object] = []
+        self.journal.finish().addCallback(finished.append)
+        self.turn()
+        case.assertEqual([None], finished)
+        super().end(case)
+
+
+class KeptCase(RelayCase):
+    """A case with relays that keep everything."""
+
+    def kept_relay(
+        self,
+        store: Store | None = None,
+        limits: RelayLimits | None = None,
+        is_full: Callable[[], bool] = lambda: False,
+    ) -> KeptRelay:
+        """A relay that is looked after at the end."""
+        relay = KeptRelay(store, limits, is_full)
+        self.addCleanup(relay.end, self)
+        return relay

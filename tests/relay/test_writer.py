@@ -1,0 +1,192 @@
+"""The store's thread, and how the relay's service begins and ends with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from threading import current_thread, main_thread
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock, deferLater
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from securechat.crypto.cpu import CpuEngine
+from securechat.relay.errors import RelayError
+from securechat.relay.records import Record
+from securechat.relay.rows import HOUR_MS, KEEP_HOURS
+from securechat.relay.space import LOOK_S, RESERVE_BYTES, Space, free_bytes
+from securechat.relay.store import TIDY_ROWS, Store
+from securechat.relay.writer import Writer
+from tests.relay.keeping import KEY, store_path
+from tests.relay.people import NOW_MS
+from tests.relay.test_store import founded, message
+
+REACTOR: Any = reactor
+
+
+class WatchedStore(Store):
+    """A store that remembers who used it, and fails when it is told to."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path), KEY, CpuEngine())
+        self.users: set[object] = {current_thread()}
+        self.commits = 0
+        self.fails: Exception | None = None
+        self.tidied = 0
+        self.closed = False
+
+    def commit(self, records: Any) -> None:
+        """Keep records, or fail."""
+        self.users.add(current_thread())
+        self.commits += 1
+        if self.fails is not None:
+            raise self.fails
+        super().commit(records)
+
+    def tidy(self, now_ms: int) -> bool:
+        """Delete some messages."""
+        self.tidied += 1
+        return super().tidy(now_ms)
+
+    def close(self) -> None:
+        """Close it."""
+        self.closed = True
+        super().close()
+
+
+class WriterTests(TestCase):
+    """A writer with a store that is watched."""
+
+    timeout = 60
+
+    def setUp(self) -> None:
+        """Start it."""
+        self.path = store_path(self)
+        self.failures: list[str] = []
+        self.stores: list[WatchedStore] = []
+        self.writer = self.started()
+
+    def started(self) -> Writer:
+        """A writer whose store has been read."""
+        writer = Writer(REACTOR, self.open, self.failures.append)
+        self.kept = writer.start()
+        self.addCleanup(writer.stop)
+        return writer
+
+    def open(self) -> WatchedStore:
+        """Open the store."""
+        self.stores.append(WatchedStore(self.path))
+        return self.stores[-1]
+
+    def write(self, records: list[Record]) -> Deferred[None]:
+        """Fires when a batch is kept."""
+        kept: Deferred[None] = Deferred()
+
+        def back() -> None:
+            self.assertIs(main_thread(), current_thread())
+            kept.callback(None)
+
+        self.writer.write(records, back)
+        return kept
+
+    async def test_one_thread(self) -> None:
+        """The store is opened and used by one thread, which is not the reactor's; the answer comes there."""
+        await self.write(founded("#tea"))
+        await self.write([message("#tea", 1)])
+        (user,) = self.stores[0].users
+        self.assertIsNot(main_thread(), user)
+
+    async def test_stop(self) -> None:
+        """What was asked for before the end is done, and then the store is closed and can be opened again."""
+        kept = self.write(founded("#tea"))
+        await self.writer.stop()
+        self.assertTrue(kept.called)
+        self.assertTrue(self.stores[0].closed)
+        self.started()
+        self.assertEqual(["#tea"], [room.name for room in self.kept.rooms])
+
+    async def test_stop_twice(self) -> None:
+        """One that was never started, or is stopped, has nothing to stop."""
+        await Writer(REACTOR, self.open, self.failures.append).stop()
+        await self.writer.stop()
+        await self.writer.stop()
+
+    async def test_failure(self) -> None:
+        """After a failure nothing is written or answered any more, and it is told once, without what was in it."""
+        self.stores[0].fails = OSError("unmistakable")
+        kept = [self.write(founded("#tea")), self.write(founded("#cake"))]
+        self.writer.tidy(NOW_MS)
+        await self.writer.stop()
+        self.assertEqual([False, False], [each.called for each in kept])
+        self.assertEqual((1, 0), (self.stores[0].commits, self.stores[0].tidied))
+        (words,) = self.failures
+        self.assertIn("OSError", words)
+        self.assertNotIn("unmistakable", words)
+        self.started()
+        self.assertEqual([], self.kept.rooms)
+
+    async def test_tidy_between_batches(self) -> None:
+        """What is old goes some at a time, and a batch that comes meanwhile does not wait for all of it."""
+        await self.write([*founded("#tea"), *(message("#tea", seq) for seq in range(1, 3 * TIDY_ROWS + 1))])
+        self.writer.tidy(NOW_MS + (KEEP_HOURS + 1) * HOUR_MS)
+        await self.write([message("#tea", 3 * TIDY_ROWS + 1)])
+        self.assertLessEqual(self.stores[0].tidied, 2)
+        while self.stores[0].tidied < 4:
+            await deferLater(REACTOR, 0.01)
+        self.assertEqual([], self.failures)
+
+    async def test_cannot_be_opened(self) -> None:
+        """What keeps the store from being opened is raised where it was to start, and there is no thread left."""
+        await self.writer.stop()
+
+        def refuse() -> Store:
+            raise RelayError("no")
+
+        self.assertRaises(RelayError, Writer(REACTOR, refuse, self.failures.append).start)
+        self.assertEqual([], self.failures)
+
+
+class SpaceTests(SynchronousTestCase):
+    """Whether there is room."""
+
+    def setUp(self) -> None:
+        """A store of 1,000 bytes, a log of 500 beside it, and much that is free."""
+        self.path = store_path(self)
+        self.clock = Clock()
+        self.free = RESERVE_BYTES
+        self.path.write_bytes(bytes(1_000))
+        self.path.with_name("relay.db-wal").write_bytes(bytes(500))
+
+    def space(self, limit: int, free: Callable[[Path], int] | None = None) -> Space:
+        """Room for so many bytes."""
+        return Space(self.clock, self.path, limit, free or (lambda directory: self.free))
+
+    def test_limit(self) -> None:
+        """Store and log count together."""
+        self.assertEqual([False, True], [self.space(limit).is_full() for limit in (1_501, 1_500)])
+
+    def test_reserve(self) -> None:
+        """A disk that has less than the reserve is full."""
+        self.free = RESERVE_BYTES - 1
+        self.assertTrue(self.space(10_000).is_full())
+
+    def test_once_a_second(self) -> None:
+        """It is looked at once a second at most, so that what is asked for each message costs nothing."""
+        space = self.space(10_000)
+        self.assertFalse(space.is_full())
+        self.free = 0
+        self.clock.advance(LOOK_S / 2)
+        self.assertFalse(space.is_full())
+        self.clock.advance(LOOK_S / 2)
+        self.assertTrue(space.is_full())
+        self.free = RESERVE_BYTES
+        self.clock.advance(LOOK_S)
+        self.assertFalse(space.is_full())
+
+    def test_real_disk(self) -> None:
+        """What is free on a real disk is some number of bytes; a store that is not there yet is small."""
+        self.assertGreater(free_bytes(self.path.parent), 0)
+        self.path.unlink()
+        self.assertFalse(self.space(501).is_full())
