@@ -3,6 +3,7 @@
 import os
 import resource
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -49,6 +50,9 @@ class Options(usage.Options):
         ["max-clients", "m", 1_000, "Clients at once; the next one is refused. 2 gives a private line.",
          _number(1, int)],
         ["motd", None, "", "Message of the day, shown to everybody who logs in.", _motd],
+        ["motd-file", None, None, "File with the message of the day, instead of --motd; read again at SIGHUP."],
+        ["status", None, None, "Where to answer /live, /ready and /metrics by HTTP, as a Twisted endpoint on "
+         "loopback or a Unix socket: tcp:12346:interface=127.0.0.1, unix:/run/securechat/status:mode=600."],
         ["engine", "e", "auto", "Crypto engine for what the relay seals itself: auto, cpu, native or cuda. "
          "Messages of clients are never opened here."],
         ["host", None, None, "Name of this machine in the printed address."],
@@ -83,6 +87,8 @@ class Options(usage.Options):
 
         if self["engine"] not in NAMES:
             raise usage.UsageError(f"--engine is {', '.join(NAMES[:-1])} or {NAMES[-1]}")
+        if self["motd"] and self["motd-file"]:
+            raise usage.UsageError("--motd and --motd-file cannot both be given")
 
     def parseArgs(self, *rest: str) -> None:
         """Take no arguments."""
@@ -100,30 +106,34 @@ def _data_directory(options: Options) -> Path:
     return user_data_path("securechat") / "relay"
 
 
-def build_relay(reactor: Any, options: Options, log: "MessageLog | None" = None) -> "tuple[IService, RelayService]":
+def build_relay(
+    reactor: Any, options: Options, log: "MessageLog | None" = None, is_program: bool = False
+) -> "tuple[IService, RelayService]":
     """The relay's service with all that belongs to it, and the part of it that listens. Raises `RelayError`.
 
-    `log` keeps the messages; by default it is one in memory.
+    `log` keeps the messages; by default it is one in memory. Where the relay `is_program`, the whole one, it takes
+    the program's signals and talks to systemd.
     """
     from twisted.application.service import MultiService
 
     from securechat.crypto.engines import EngineUnavailable, check, choose
-    from securechat.relay.certificate import load_or_make, tls_options
     from securechat.relay.errors import RelayError
     from securechat.relay.factory import RelayFactory
     from securechat.relay.limits import RelayLimits
     from securechat.relay.listening import DEFAULT_LISTEN, Protection, listener
     from securechat.relay.log import MemoryLog
+    from securechat.relay.renewal import Certified, Reload, read_motd
     from securechat.relay.sealing import Sealing
     from securechat.relay.service import RelayService
-    from securechat.wire.address import fingerprint
+    from securechat.relay.status import Probe, status_service
+    from securechat.relay.systemd import Notifier
 
     plaintext = bool(options["plaintext"] or options["insecure-plaintext"])
-    if plaintext:
+    certified = None if plaintext else Certified(_data_directory(options), lambda: datetime.now(UTC))
+    if certified is None:
         protection = Protection(None, "", anywhere=bool(options["insecure-plaintext"]))
     else:
-        key, certificate = load_or_make(_data_directory(options), datetime.now(UTC))
-        protection = Protection(tls_options(key, certificate), fingerprint(certificate))
+        protection = Protection(certified, certified.fingerprint)
     limits = RelayLimits(
         max_clients=options["max-clients"],
         per_address=options["per-address"],
@@ -135,7 +145,7 @@ def build_relay(reactor: Any, options: Options, log: "MessageLog | None" = None)
         lambda: time.time_ns() // 1_000_000,
         log or MemoryLog(),
         limits,
-        options["motd"],
+        read_motd(Path(options["motd-file"])) if options["motd-file"] else options["motd"],
         exempt_loopback=not options["limit-loopback"],
     )
     try:
@@ -151,8 +161,22 @@ def build_relay(reactor: Any, options: Options, log: "MessageLog | None" = None)
         host=options["host"],
     )
     service = MultiService()
-    Sealing(lambda: choose(options["engine"]), reactor).setServiceParent(service)
+    sealing = Sealing(lambda: choose(options["engine"]), reactor)
+    if options["status"]:
+        # Each is asked by `/ready`, in this order; what can fail later adds its own.
+        probes = [Probe("stopping", lambda: bool(relay.running)), Probe("starting", lambda: relay.listens)]
+        not_after = certified.not_after if certified is not None else None
+        # Before the relay, as services stop from the last to the first: it answers until the relay has stopped.
+        status_service(reactor, options["status"], factory, sealing, not_after, probes).setServiceParent(service)
+    sealing.setServiceParent(service)
     relay.setServiceParent(service)
+    if is_program:
+        parts: list[Callable[[], None]] = [] if certified is None else [certified.reload]
+        if options["motd-file"]:
+            parts.append(lambda: setattr(factory, "motd", read_motd(Path(options["motd-file"]))))
+        has_terminal = os.isatty(0)
+        Reload(reactor, parts, lambda: has_terminal and not os.isatty(0)).setServiceParent(service)
+        Notifier(reactor, os.environ).setServiceParent(service)
     return service, relay
 
 
@@ -180,6 +204,6 @@ def makeService(options: Options) -> IService:
     reactor.seconds = time.monotonic
     _raise_descriptor_limit()
     try:
-        return build_relay(reactor, options)[0]
+        return build_relay(reactor, options, is_program=True)[0]
     except RelayError as wrong:
         fail(wrong)
