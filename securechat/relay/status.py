@@ -106,7 +106,7 @@ class StatusRequest(Request):
         self.setHeader(b"Connection", b"close")
         if status == 405:
             self.setHeader(b"Allow", b"GET, HEAD")
-        self.write(b"" if self.method == b"HEAD" else body)
+        self.write(body)
         self.finish()
 
 

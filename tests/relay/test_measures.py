@@ -115,6 +115,7 @@ class MeasuresTests(RelayCase):
         logins = {key: value for key, value in found.items() if key.startswith("logins_total")}
         results = ["ok", "version", "full", "bad-certificate", "name-owned", "timed-out"]
         self.assertEqual({f'logins_total{{result="{each}"}}': 1.0 for each in results}, logins)
+        self.assertEqual(set(results), set(relay.factory.logins))
 
     def test_full_after_login(self) -> None:
         """A client that had logged in is no failed login, whatever ends it."""

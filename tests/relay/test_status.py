@@ -178,6 +178,15 @@ class AnswerTests(StatusCase):
         """A client of HTTP/1.0 is answered too."""
         self.assertTrue(self.send(self.connect(), b"GET /live HTTP/1.0\r\n\r\n").endswith(b"\r\n\r\nlive\n"))
 
+    def test_no_access_log(self) -> None:
+        """Nothing is logged of requests, and no timer keeps the time for it."""
+        self.factory.doStart()
+        self.addCleanup(self.factory.doStop)
+        self.logged.clear()  # Twisted's own line about the start
+        self.ask("/live")
+        self.ask("/nothing")
+        self.assertEqual(([], []), (self.logged, self.clock.getDelayedCalls()))
+
     def test_failing_page(self) -> None:
         """A mistake of ours is 500 and one line that says where, not what; /live goes on."""
 
