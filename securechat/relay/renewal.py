@@ -76,21 +76,22 @@ class Reload(Service):
 
     _log = Logger()
 
-    def __init__(
-        self, reactor: Any, parts: Sequence[Callable[[], None]], terminal_is_gone: Callable[[], bool]
-    ) -> None:
+    def __init__(self, reactor: Any, parts: Sequence[Callable[[], None]], has_terminal: Callable[[], bool]) -> None:
         """Take what reads one thing each, and raises `RelayError` where that cannot be used.
 
         The same signal comes when the terminal is closed in which the relay was started; then it stops.
         """
         self._reactor = reactor
         self._parts = parts
-        self._terminal_is_gone = terminal_is_gone
+        self._has_terminal = has_terminal
+        self._had_terminal = False
         self._before: Any = None
 
-    def startService(self) -> None:
-        """Listen to the signal."""
-        super().startService()
+    def privilegedStartService(self) -> None:
+        """Listen to the signal from the beginning; what it asks for is done once the reactor turns."""
+        super().privilegedStartService()
+        # Not sooner: by now twistd has gone into the background, if it is to, and has left its terminal itself.
+        self._had_terminal = self._has_terminal()
         self._before = signal.signal(signal.SIGHUP, self._signalled)
 
     def stopService(self) -> None:
@@ -103,7 +104,7 @@ class Reload(Service):
         self._reactor.callFromThread(self._hung_up)
 
     def _hung_up(self) -> None:
-        if self._terminal_is_gone():
+        if self._had_terminal and not self._has_terminal():
             self._reactor.stop()
         else:
             self.reload()

@@ -161,6 +161,13 @@ def build_relay(
         host=options["host"],
     )
     service = MultiService()
+    if is_program:
+        # First of all: a signal that comes before this ends the program.
+        parts: list[Callable[[], None]] = [] if certified is None else [certified.reload]
+        if options["motd-file"]:
+            parts.append(lambda: setattr(factory, "motd", read_motd(Path(options["motd-file"]))))
+        Reload(reactor, parts, lambda: os.isatty(0)).setServiceParent(service)
+        Notifier(reactor, os.environ).setServiceParent(service)
     sealing = Sealing(lambda: choose(options["engine"]), reactor)
     if options["status"]:
         # Each is asked by `/ready`, in this order; what can fail later adds its own.
@@ -170,13 +177,6 @@ def build_relay(
         status_service(reactor, options["status"], factory, sealing, not_after, probes).setServiceParent(service)
     sealing.setServiceParent(service)
     relay.setServiceParent(service)
-    if is_program:
-        parts: list[Callable[[], None]] = [] if certified is None else [certified.reload]
-        if options["motd-file"]:
-            parts.append(lambda: setattr(factory, "motd", read_motd(Path(options["motd-file"]))))
-        has_terminal = os.isatty(0)
-        Reload(reactor, parts, lambda: has_terminal and not os.isatty(0)).setServiceParent(service)
-        Notifier(reactor, os.environ).setServiceParent(service)
     return service, relay
 
 

@@ -198,7 +198,7 @@ class ReloadTests(SynchronousTestCase):
         self.reactor = TurningReactor()
         self.read: list[str] = []
         self.wrong: list[Exception] = []
-        self.gone = False
+        self.terminal = True
         self.logged: list[tuple[str, LogLevel]] = []
         before = signal.getsignal(signal.SIGHUP)
         self.addCleanup(signal.signal, signal.SIGHUP, before)
@@ -212,7 +212,7 @@ class ReloadTests(SynchronousTestCase):
         globalLogPublisher.addObserver(observe)
         self.addCleanup(globalLogPublisher.removeObserver, observe)
         parts: list[Callable[[], None]] = [self.fail_if_told, lambda: self.read.append("other")]
-        self.service = Reload(self.reactor, parts, lambda: self.gone)
+        self.service = Reload(self.reactor, parts, lambda: self.terminal)
 
     def fail_if_told(self) -> None:
         """A part that may fail."""
@@ -222,7 +222,7 @@ class ReloadTests(SynchronousTestCase):
 
     def test_signal(self) -> None:
         """The signal reads everything again, in the reactor's turn and not in the middle of something."""
-        self.service.startService()
+        self.service.privilegedStartService()
         os.kill(os.getpid(), signal.SIGHUP)
         self.assertEqual([], self.read)
         self.reactor.turn()
@@ -248,19 +248,27 @@ class ReloadTests(SynchronousTestCase):
 
     def test_terminal(self) -> None:
         """Where the signal comes because the terminal was closed, the relay stops."""
-        self.service.startService()
+        self.service.privilegedStartService()
         os.kill(os.getpid(), signal.SIGHUP)
         self.reactor.turn()
         self.assertEqual(0, self.reactor.stopped)
-        self.gone = True
+        self.terminal = False
         os.kill(os.getpid(), signal.SIGHUP)
         self.reactor.turn()
         self.assertEqual((1, ["one", "other"]), (self.reactor.stopped, self.read))
 
+    def test_background(self) -> None:
+        """A relay that had no terminal when it began, though whoever built it had, reloads."""
+        self.terminal = False
+        self.service.privilegedStartService()
+        os.kill(os.getpid(), signal.SIGHUP)
+        self.reactor.turn()
+        self.assertEqual((0, ["one", "other"]), (self.reactor.stopped, self.read))
+
     def test_stopping(self) -> None:
         """While it stops the signal does nothing: it would end the program before it has said goodbye."""
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
-        self.service.startService()
+        self.service.privilegedStartService()
         self.service.stopService()
         os.kill(os.getpid(), signal.SIGHUP)
         self.reactor.turn()
@@ -270,7 +278,7 @@ class ReloadTests(SynchronousTestCase):
         """Somebody else's handler is theirs again afterwards."""
         heard: list[int] = []
         signal.signal(signal.SIGHUP, lambda number, _: heard.append(number))
-        self.service.startService()
+        self.service.privilegedStartService()
         self.service.stopService()
         os.kill(os.getpid(), signal.SIGHUP)
         self.assertEqual([signal.SIGHUP], heard)
