@@ -34,8 +34,9 @@ from securechat.e2e.identity import Person as Keys
 from securechat.e2e.identity import new_person
 from securechat.e2e.keystore import Secrets
 from securechat.e2e.prekeys import PrekeyRing
+from securechat.relay.building import build_relay
 from securechat.relay.log import MemoryLog, Outcome, Run
-from securechat.relay.tap import Options, build_relay
+from securechat.relay.tap import Options
 from securechat.signed.entries import Op, Role, entry_is_signed, read_entry, sign_entry
 from securechat.signed.rights import RosterError
 from securechat.signed.roster import Roster as SignedLog

@@ -60,6 +60,31 @@ def load_or_make(directory: Path, now: datetime) -> tuple[ec.EllipticCurvePrivat
     return key, certificate
 
 
+def load_again(directory: Path, now: datetime, key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+    """The certificate in `directory` while `key` is in use; made anew where it was taken away. Raises `RelayError`.
+
+    Never another key, and never a new one: clients know the relay by it, and it would lock all of them out.
+    """
+    path = directory / KEY_FILE
+    try:
+        present = _load_key(path)
+    except OSError as wrong:
+        raise RelayError(f"cannot use {path}: {wrong.strerror}") from wrong
+    except (ValueError, TypeError, UnsupportedAlgorithm) as wrong:
+        raise RelayError(f"{path} is damaged") from wrong
+    if not is_same_key(present, key):
+        raise RelayError(
+            f"{path} holds ANOTHER KEY than the one in use, which would lock out every client; "
+            "put the old key back, or restart the relay if that is meant"
+        )
+    return load_or_make(directory, now)[1]
+
+
+def is_same_key(one: ec.EllipticCurvePrivateKey, other: ec.EllipticCurvePrivateKey) -> bool:
+    """Whether two keys are one."""
+    return one.public_key() == other.public_key()
+
+
 def tls_options(key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> CertificateOptions:
     """TLS 1.3 with this certificate; one context for all connections."""
     return CertificateOptions(

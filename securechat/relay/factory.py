@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from itertools import islice
 from os import urandom
+from typing import Final
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IReactorTime
@@ -22,6 +23,16 @@ from securechat.wire.codes import Code
 from securechat.wire.framing import farewell
 from securechat.wire.messages import VERSION, Greeting
 from securechat.wire.outbox import LinkTransport, Turn
+
+LOGIN_RESULTS: Final = (
+    "ok",
+    Code.VERSION,
+    Code.FULL,
+    Code.BAD_CERTIFICATE,
+    Code.NAME_OWNED,
+    Code.TIMED_OUT,
+)
+"""What can become of a login."""
 
 
 class Unwelcome(Protocol):
@@ -61,7 +72,10 @@ class RelayFactory(Factory):
         self.closed: Counter[str] = Counter()
         """Connections that ended, by the code of the relay's last word; `""` where the client left."""
         self.refused_addresses = 0
-        self._motd = motd
+        self.logins: Counter[str] = Counter()
+        """Logins by result, one of `LOGIN_RESULTS`."""
+        self.motd = motd
+        """What is said to whoever connects from now on."""
         self._now_ms = now_ms
         owners = MemoryOwners() if owners is None else owners
         self._directory: Directory[Session] = Directory(owners, limits.max_clients, limits.names, is_full)
@@ -84,6 +98,11 @@ class RelayFactory(Factory):
         """How many connections there are."""
         return len(self._strangers) + len(self._clients)
 
+    @property
+    def waiting_bytes(self) -> int:
+        """How much waits for clients that do not read."""
+        return sum(link.waiting_bytes for links in (self._strangers, self._clients) for link in links)
+
     def buildProtocol(self, addr: IAddress | None) -> "RelayProtocol | Unwelcome":
         """A protocol for a new connection, or one that ends it before anything is said."""
         network = self._addresses.network(addr)
@@ -101,7 +120,7 @@ class RelayFactory(Factory):
 
     def greeting(self) -> Greeting:
         """The first message of a connection."""
-        return Greeting(VERSION, urandom(32), self._motd)
+        return Greeting(VERSION, urandom(32), self.motd)
 
     def new_session(self, link: ClientLink, nonce: bytes) -> Session:
         """A session for a new connection, which was greeted with a nonce."""
@@ -120,9 +139,12 @@ class RelayFactory(Factory):
         """A connection has become a client."""
         del self._strangers[link]
         self._clients[link] = None
+        self.logins["ok"] += 1
 
     def lost(self, link: RelayProtocol, last_word: Code | None) -> None:
         """A connection is gone, and why where the relay ended it."""
+        if link in self._strangers and last_word in LOGIN_RESULTS:
+            self.logins[last_word] += 1
         self._strangers.pop(link, None)
         self._clients.pop(link, None)
         self._addresses.release(link.network)

@@ -92,6 +92,7 @@ class Journal:
         self._due = False
         """Whether there is a record that frames have to wait for, and no commit of it is under way."""
         self._committing = False
+        self._began_s = 0.0
         self._flushes: list[Call] = []
         self._waiting: deque[Call] = deque()
         self._later: IDelayedCall | None = None
@@ -106,6 +107,11 @@ class Journal:
     def is_settled(self) -> bool:
         """Whether no batch is being committed or full, so that something may happen now."""
         return not self._committing and len(self._records) < BATCH
+
+    @property
+    def committing_s(self) -> float:
+        """For how many seconds a batch has been under way; 0 where none is."""
+        return self._clock.seconds() - self._began_s if self._committing else 0.0
 
     def at_end(self, call: Call) -> None:
         """Make `call`, which lets frames out, at the end of this turn or as soon as all is kept."""
@@ -145,6 +151,7 @@ class Journal:
         records, self._records = self._records, []
         self._due = False
         self._committing = True
+        self._began_s = self._clock.seconds()
         self._write(records, self._committed)
 
     def _committed(self) -> None:

@@ -17,12 +17,12 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
     IAddress,
     IListeningPort,
+    IOpenSSLContextFactory,
     IProtocol,
     IProtocolFactory,
     IReactorCore,
     IStreamServerEndpoint,
 )
-from twisted.internet.ssl import CertificateOptions
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from zope.interface import implementer
 
@@ -61,9 +61,12 @@ class Uncounted:
 
 @dataclass(frozen=True, slots=True)
 class Protection:
-    """How listeners are protected: by `tls`, or by nothing, and then `anywhere` or on this machine alone."""
+    """How listeners are protected: by `tls`, or by nothing, and then `anywhere` or on this machine alone.
 
-    tls: CertificateOptions | None
+    `tls` is asked for its context by every new connection, and may give another one after a while.
+    """
+
+    tls: IOpenSSLContextFactory | None
     fingerprint: str
     anywhere: bool = False
 
@@ -95,7 +98,7 @@ def listener(reactor: IReactorCore, description: str) -> Listener:
         endpoint = serverFromString(reactor, description)
     except Exception as wrong:
         # Endpoint parsers raise whatever their plugin raises: ValueError, KeyError, TypeError, OSError.
-        raise RelayError(f"--listen {description}: {_one_line(wrong)}") from wrong
+        raise RelayError(f"--listen {description}: {one_line(wrong)}") from wrong
     own_tls = kind in _OWN_TLS
     local = kind == "unix" or (kind == "systemd" and "domain=UNIX" in words)
     return Listener(description, endpoint, not own_tls and not local, own_tls, by_proxy)
@@ -148,9 +151,10 @@ def bound_send_buffer(port: IListeningPort, size: int) -> None:
 def cannot_listen(description: str, wrong: BaseException | None) -> RelayError:
     """The error for an endpoint that does not listen, in one line."""
     cause = wrong.socketError if isinstance(wrong, CannotListenError) else wrong
-    return RelayError(f"cannot listen on {description}: {_one_line(cause)}")
+    return RelayError(f"cannot listen on {description}: {one_line(cause)}")
 
 
-def _one_line(wrong: BaseException | None) -> str:
+def one_line(wrong: BaseException | None) -> str:
+    """What an error says, as one line that is never empty."""
     text = wrong.strerror if isinstance(wrong, OSError) and wrong.strerror else str(wrong)
     return " ".join(text.split()) or type(wrong).__name__

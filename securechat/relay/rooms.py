@@ -14,7 +14,7 @@ sender; where several members posted in the same batch it goes to all of them, a
 No socket and no clock in here.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from os import urandom
@@ -65,6 +65,8 @@ class Rooms:
         self.memberships = Memberships(people, log, now_ms, limits, journal, random, is_full)
         self.posts = 0
         self.deliveries = 0
+        self.declined: Counter[str] = Counter()
+        """Posts and requests that were declined, by code."""
         self._log = log
         self._journal = journal
         self._is_full = is_full
@@ -144,6 +146,7 @@ class Rooms:
         else:
             self.memberships.gone(client)
         if refusal is not None and what is not None:
+            self.declined[refusal] += 1
             client.put(frame(Declined(what.room, [], refusal)))
 
     # Messages.
@@ -167,6 +170,7 @@ class Rooms:
         self._keeping = False
         for posts in batch:
             ids = [post_id for post_id, _ in posts.items]
+            self.declined[Code.FAILED] += len(ids)
             posts.client.put(frame(Declined(posts.room, ids, Code.FAILED)))
             posts.client.answered(len(ids))
 
@@ -200,6 +204,7 @@ class Rooms:
             client.put(frame(Ack(run.room, acked)))
         if run.refusal is not None and len(acked) < len(results):
             declined = [post_id for (post_id, _), (seq, _) in zip(run.items, results, strict=True) if not seq]
+            self.declined[run.refusal] += len(declined)
             client.put(frame(Declined(run.room, declined, run.refusal)))
         self.posts += len(acked)
         client.answered(len(results))

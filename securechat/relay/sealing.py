@@ -5,6 +5,7 @@ and a thread would lose both on the way, and wait for them for ever.
 """
 
 from collections.abc import Callable
+from typing import cast
 
 from twisted.application.service import MultiService
 
@@ -22,6 +23,11 @@ class Sealing(MultiService):
         super().__init__()
         self._make_engine = make_engine
         self._reactor = reactor
+
+    @property
+    def worker(self) -> CryptoWorker | None:
+        """The worker, None before the first start."""
+        return cast(CryptoWorker, self.services[0]) if self.services else None
 
     def startService(self) -> None:
         """Start the worker. An engine that can't be made ends the program with one line and exit status 1."""

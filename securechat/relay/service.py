@@ -45,6 +45,11 @@ class RelayService(Service):
         self._give_up = give_up
         self._ports: list[IListeningPort] = []
 
+    @property
+    def listens(self) -> bool:
+        """Whether it listens wherever it should."""
+        return len(self._ports) == len(self._listeners)
+
     def privilegedStartService(self) -> None:
         """Listen. A listener that fails ends the program with one line and exit status 1."""
         super().privilegedStartService()

@@ -86,8 +86,8 @@ class Store:
 
     # Writing.
 
-    def commit(self, records: Sequence[Record]) -> None:
-        """Keep records, all or none."""
+    def commit(self, records: Sequence[Record]) -> int:
+        """Keep records, all or none; gives how many rows were sealed for them."""
         batch = list(rows(records, self._key))
         secret = [row for row in batch if row.text is not None]
         sealed = iter(self._seal([row.associated for row in secret], [row.text or b"" for row in secret]))
@@ -97,6 +97,7 @@ class Store:
         for statement, group in groupby(work, itemgetter(0)):
             connection.executemany(statement, [parameters for _, parameters in group])
         connection.execute("COMMIT")
+        return len(secret)
 
     def scrub(self, records: Sequence[Record]) -> None:
         """Leave no copy of what these records, which are kept, have deleted."""

@@ -1,19 +1,11 @@
-"""`twistd -n securechat`: the options of the relay, and the one place that builds it."""
+"""`twistd -n securechat`: the options of the relay. What they ask for is built by `building`."""
 
-import os
 import resource
 import time
-from contextlib import suppress
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from twisted.application.service import IService
 from twisted.python import usage
-
-if TYPE_CHECKING:
-    from securechat.relay.log import MessageLog
-    from securechat.relay.service import RelayService
 
 
 def _number(least: float, kind: type, beyond: float = 1e9) -> Any:
@@ -54,6 +46,9 @@ class Options(usage.Options):
         ["max-clients", "m", 1_000, "Clients at once; the next one is refused. 2 gives a private line.",
          _number(1, int)],
         ["motd", None, "", "Message of the day, shown to everybody who logs in.", _motd],
+        ["motd-file", None, None, "File with the message of the day, instead of --motd; read again at SIGHUP."],
+        ["status", None, None, "Where to answer /live, /ready and /metrics by HTTP, as a Twisted endpoint on "
+         "loopback or a Unix socket: tcp:12346:interface=127.0.0.1, unix:/run/securechat/status:mode=600."],
         ["engine", "e", "auto", "Crypto engine for what the relay seals itself: auto, cpu, native or cuda. "
          "Messages of clients are never opened here."],
         ["host", None, None, "Name of this machine in the printed address."],
@@ -89,143 +84,13 @@ class Options(usage.Options):
 
         if self["engine"] not in NAMES:
             raise usage.UsageError(f"--engine is {', '.join(NAMES[:-1])} or {NAMES[-1]}")
+        if self["motd"] and self["motd-file"]:
+            raise usage.UsageError("--motd and --motd-file cannot both be given")
 
     def parseArgs(self, *rest: str) -> None:
         """Take no arguments."""
         if rest:
             raise usage.UsageError("the relay takes options only; see --help")
-
-
-def _data_directory(options: Options) -> Path:
-    if options["data"]:
-        return Path(options["data"])
-    if os.environ.get("STATE_DIRECTORY"):
-        return Path(os.environ["STATE_DIRECTORY"])
-    from platformdirs import user_data_path
-
-    return user_data_path("securechat") / "relay"
-
-
-def build_relay(reactor: Any, options: Options, log: "MessageLog | None" = None) -> "tuple[IService, RelayService]":
-    """The relay's service with all that belongs to it, and the part of it that listens. Raises `RelayError`.
-
-    `log` is for a relay that keeps nothing, as with `--in-memory`; by default it is one in memory.
-    """
-    from twisted.application.service import MultiService
-
-    from securechat.crypto.engines import EngineUnavailable, check, choose
-    from securechat.relay.errors import RelayError
-    from securechat.relay.log import MemoryLog
-    from securechat.relay.sealing import Sealing
-
-    try:
-        check(options["engine"])
-    except EngineUnavailable as wrong:
-        raise RelayError(str(wrong)) from wrong
-    if log is None and not options["in-memory"]:
-        return _durable_relay(reactor, options)
-    relay = _relay(reactor, options, log=log or MemoryLog())
-    service = MultiService()
-    Sealing(lambda: choose(options["engine"]), reactor).setServiceParent(service)
-    relay.setServiceParent(service)
-    return service, relay
-
-
-def _durable_relay(reactor: Any, options: Options) -> "tuple[IService, RelayService]":
-    from securechat.crypto.engines import EngineUnavailable, choose
-    from securechat.relay.certificate import prepare_directory
-    from securechat.relay.durable import Durable
-    from securechat.relay.errors import RelayError
-    from securechat.relay.journal import Journal
-    from securechat.relay.kept import KeptLog, KeptOwners, restore
-    from securechat.relay.space import Space
-    from securechat.relay.storage_key import load_or_make
-    from securechat.relay.store import Store, open_locked
-    from securechat.relay.writer import Writer
-    from securechat.wire.outbox import Turn
-
-    directory = _data_directory(options)
-    prepare_directory(directory)
-    path = directory / "relay.db"
-    elsewhere = options["storage-key"]
-    key = load_or_make(directory, Path(elsewhere) if elsewhere else None, path)
-
-    def open_store() -> Store:
-        try:
-            engine = choose(options["engine"])
-        except EngineUnavailable as wrong:
-            raise RelayError(str(wrong)) from wrong
-        return open_locked(path, key, engine)
-
-    # What is built first is told by what is built later, and only once the reactor runs.
-    writer = Writer(reactor, open_store, lambda words: service.broken(words))
-    journal = Journal(reactor, Turn(reactor), writer.write)
-    owners, log = KeptOwners(journal), KeptLog(journal, key)
-    space = Space(reactor, path, options["store-limit"])
-    relay = _relay(reactor, options, log=log, owners=owners, journal=journal, is_full=space.is_full)
-    service = Durable(
-        reactor,
-        writer,
-        journal,
-        relay,
-        lambda kept: restore(kept, owners, log, relay.factory.rooms.memberships),
-        _now_ms,
-        give_up=lambda: _give_up(reactor),
-    )
-    return service, relay
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-def _relay(reactor: Any, options: Options, **kept: Any) -> "RelayService":
-    """The part that listens; `kept` is what a `RelayFactory` keeps things in."""
-    from securechat.relay.certificate import load_or_make, tls_options
-    from securechat.relay.factory import RelayFactory
-    from securechat.relay.limits import RelayLimits
-    from securechat.relay.listening import DEFAULT_LISTEN, Protection, listener
-    from securechat.relay.service import RelayService
-    from securechat.wire.address import fingerprint
-
-    plaintext = bool(options["plaintext"] or options["insecure-plaintext"])
-    if plaintext:
-        protection = Protection(None, "", anywhere=bool(options["insecure-plaintext"]))
-    else:
-        key, certificate = load_or_make(_data_directory(options), datetime.now(UTC))
-        protection = Protection(tls_options(key, certificate), fingerprint(certificate))
-    limits = RelayLimits(
-        max_clients=options["max-clients"],
-        per_address=options["per-address"],
-        posts_per_s=options["post-rate"],
-        bytes_per_s=options["byte-rate"],
-    )
-    factory = RelayFactory(
-        reactor,
-        _now_ms,
-        limits=limits,
-        motd=options["motd"],
-        exempt_loopback=not options["limit-loopback"],
-        **kept,
-    )
-    return RelayService(
-        reactor,
-        factory,
-        [listener(reactor, description) for description in options.listen or [DEFAULT_LISTEN]],
-        protection,
-        give_up=lambda: _give_up(reactor),
-        host=options["host"],
-    )
-
-
-def _give_up(reactor: Any) -> None:
-    """Stop a running reactor and exit with status 1, which twistd itself has no way to say."""
-    from twisted.internet.error import ReactorNotRunning
-
-    reactor.addSystemEventTrigger("after", "shutdown", os._exit, 1)
-    with suppress(ReactorNotRunning):
-        # It may be stopping already.
-        reactor.stop()
 
 
 def _raise_descriptor_limit() -> None:
@@ -239,6 +104,7 @@ def makeService(options: Options) -> IService:
     """Build the relay. Ends the program with one line where the options or the machine do not allow it."""
     from twisted.internet import reactor as the_reactor
 
+    from securechat.relay.building import build_relay
     from securechat.relay.errors import RelayError, fail
 
     reactor: Any = the_reactor
@@ -246,6 +112,6 @@ def makeService(options: Options) -> IService:
     reactor.seconds = time.monotonic
     _raise_descriptor_limit()
     try:
-        return build_relay(reactor, options)[0]
+        return build_relay(reactor, options, is_program=True)[0]
     except RelayError as wrong:
         fail(wrong)

@@ -37,6 +37,10 @@ class Writer:
         self._queue: SimpleQueue[Work | None] = SimpleQueue()
         self._thread: Thread | None = None
         self._ended: Callable[[], None] = _nothing
+        self.batches = 0
+        """Batches that were kept, each sealed by the engine as one."""
+        self.items = 0
+        """Rows that were sealed for them."""
 
     def start(self) -> Kept:
         """Open the store and read all of it. Blocks until that is done, and raises what it raises."""
@@ -54,7 +58,8 @@ class Writer:
         """Keep a batch, and then call `kept` on the reactor's thread."""
 
         def commit(store: Store) -> None:
-            store.commit(records)
+            self.items += store.commit(records)
+            self.batches += 1
             self._reactor.callFromThread(kept)
             store.scrub(records)
 

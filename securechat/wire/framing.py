@@ -128,6 +128,11 @@ class MessageProtocol(Int32StringReceiver):
         if self._outbox is not None:
             self._outbox.stream(frames)
 
+    @property
+    def waiting_bytes(self) -> int:
+        """How many bytes wait for a peer that does not read."""
+        return 0 if self._outbox is None else self._outbox.waiting_bytes
+
     def drop(self, last: Refused | Goodbye) -> None:
         """Say a last word and end the link: close, and cut it off where the peer does not follow."""
         if self.closing:

@@ -54,15 +54,23 @@ def fresh_directory(case: SynchronousTestCase) -> Path:
 class RelayProcess:
     """`twistd -n securechat` on a free port of loopback, ended with its test."""
 
-    def __init__(self, case: SynchronousTestCase, *options: str, listen: str = "tcp:0:interface=127.0.0.1") -> None:
+    def __init__(
+        self,
+        case: SynchronousTestCase,
+        *options: str,
+        listen: str = "tcp:0:interface=127.0.0.1",
+        stdin: int | None = None,
+        **environment: str,
+    ) -> None:
         self.directory = fresh_directory(case)
         self._process = subprocess.Popen(
             [TWISTD, "-n", "--pidfile=", "securechat", "--data", "data", "--listen", listen, *options],
             cwd=self.directory,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
         )
         case.addCleanup(self._end)
         self.output = ""
@@ -102,6 +110,23 @@ class RelayProcess:
         """End it as a crash would, at once."""
         self._process.kill()
         self.wait()
+
+    def status_port(self) -> int:
+        """Where its `--status` is, on loopback."""
+        found = re.search(r"status at 127\.0\.0\.1:(\d+)", self.output)
+        assert found, self.output
+        return int(found[1])
+
+    def until_said(self, words: str) -> str:
+        """The next line of its log that holds these words."""
+        while line := self._lines.get(timeout=PATIENCE_S):
+            if words in line:
+                return line
+        raise AssertionError(f"ended before it said {words!r}")
+
+    def hang_up(self) -> None:
+        """Ask it to read its files again."""
+        self._process.send_signal(signal.SIGHUP)
 
     def terminate(self) -> None:
         """Ask it to stop."""

@@ -37,13 +37,13 @@ class WatchedStore(Store):
         self.tidied = 0
         self.closed = False
 
-    def commit(self, records: Any) -> None:
+    def commit(self, records: Any) -> int:
         """Keep records, or fail."""
         self.users.add(current_thread())
         self.commits += 1
         if self.fails is not None:
             raise self.fails
-        super().commit(records)
+        return super().commit(records)
 
     def tidy(self, now_ms: int) -> bool:
         """Delete some messages."""

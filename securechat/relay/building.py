@@ -1,0 +1,186 @@
+"""The one place that builds a relay: the parts, and which of them know each other."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from platformdirs import user_data_path
+from twisted.application.service import IService, MultiService
+from twisted.internet.error import ReactorNotRunning
+
+from securechat.crypto.engine import Engine
+from securechat.crypto.engines import EngineUnavailable, check, choose
+from securechat.relay.certificate import prepare_directory
+from securechat.relay.durable import Durable
+from securechat.relay.errors import RelayError
+from securechat.relay.factory import RelayFactory
+from securechat.relay.journal import Journal
+from securechat.relay.kept import KeptLog, KeptOwners, restore
+from securechat.relay.limits import RelayLimits
+from securechat.relay.listening import DEFAULT_LISTEN, Protection, listener
+from securechat.relay.log import MemoryLog, MessageLog
+from securechat.relay.measures import Sealed
+from securechat.relay.renewal import Certified, Reload, read_motd
+from securechat.relay.sealing import Sealing
+from securechat.relay.service import RelayService
+from securechat.relay.space import Space
+from securechat.relay.status import Probe, status_service
+from securechat.relay.storage_key import load_or_make
+from securechat.relay.store import Store, open_locked
+from securechat.relay.systemd import Notifier
+from securechat.relay.tap import Options
+from securechat.relay.writer import Writer
+from securechat.wire.outbox import Turn
+
+STUCK_S: Final = 5.0
+"""A commit that takes longer than this makes the relay unready."""
+
+
+class _Keeping(NamedTuple):
+    """A relay with what it keeps things in."""
+
+    relay: RelayService
+    services: Sequence[IService]
+    """These begin in their order."""
+    probes: Sequence[Probe]
+    sealed: Callable[[], Sealed | None]
+    """What its engine has done, once there is one."""
+
+
+def build_relay(
+    reactor: Any, options: Options, log: MessageLog | None = None, is_program: bool = False
+) -> tuple[IService, RelayService]:
+    """The relay's service with all that belongs to it, and the part of it that listens. Raises `RelayError`.
+
+    `log` is for a relay that keeps nothing, as with `--in-memory`; by default it is one in memory. Where the relay
+    `is_program`, the whole one, it takes the program's signals and talks to systemd.
+    """
+    try:
+        check(options["engine"])
+    except EngineUnavailable as wrong:
+        raise RelayError(str(wrong)) from wrong
+    certified = None
+    if not (options["plaintext"] or options["insecure-plaintext"]):
+        certified = Certified(_data_directory(options), lambda: datetime.now(UTC))
+    keep = _durable if log is None and not options["in-memory"] else _in_memory
+    keeping = keep(reactor, options, log, lambda **kept: _relay(reactor, options, certified, **kept))
+    relay = keeping.relay
+    service = MultiService()
+    if is_program:
+        # First of all: a signal that comes before this ends the program.
+        parts: list[Callable[[], None]] = [] if certified is None else [certified.reload]
+        if options["motd-file"]:
+            parts.append(lambda: setattr(relay.factory, "motd", read_motd(Path(options["motd-file"]))))
+        Reload(reactor, parts, lambda: os.isatty(0)).setServiceParent(service)
+        Notifier(reactor, os.environ).setServiceParent(service)
+    if options["status"]:
+        # Each is asked by `/ready`, in this order.
+        probes = [
+            Probe("stopping", lambda: bool(relay.running)),
+            Probe("starting", lambda: relay.listens),
+            *keeping.probes,
+        ]
+        not_after = certified.not_after if certified is not None else None
+        # Before the relay, as services stop from the last to the first: it answers until the relay has stopped.
+        status = status_service(reactor, options["status"], relay.factory, keeping.sealed, not_after, probes)
+        status.setServiceParent(service)
+    for each in keeping.services:
+        each.setServiceParent(service)
+    return service, relay
+
+
+def _in_memory(
+    reactor: Any, options: Options, log: MessageLog | None, relay_with: Callable[..., RelayService]
+) -> _Keeping:
+    relay = relay_with(log=log or MemoryLog())
+    sealing = Sealing(lambda: choose(options["engine"]), reactor)
+    return _Keeping(relay, [sealing, relay], [], lambda: None if sealing.worker is None else sealing.worker.stats)
+
+
+def _durable(
+    reactor: Any, options: Options, _: MessageLog | None, relay_with: Callable[..., RelayService]
+) -> _Keeping:
+    directory = _data_directory(options)
+    prepare_directory(directory)
+    path = directory / "relay.db"
+    elsewhere = options["storage-key"]
+    key = load_or_make(directory, Path(elsewhere) if elsewhere else None, path)
+
+    def open_store() -> Store:
+        try:
+            engine: Engine = choose(options["engine"])
+        except EngineUnavailable as wrong:
+            raise RelayError(str(wrong)) from wrong
+        return open_locked(path, key, engine)
+
+    # What is built first is told by what is built later, and only once the reactor runs.
+    writer = Writer(reactor, open_store, lambda words: durable.broken(words))
+    journal = Journal(reactor, Turn(reactor), writer.write)
+    owners, kept_log = KeptOwners(journal), KeptLog(journal, key)
+    space = Space(reactor, path, options["store-limit"])
+    relay = relay_with(log=kept_log, owners=owners, journal=journal, is_full=space.is_full)
+    durable = Durable(
+        reactor,
+        writer,
+        journal,
+        relay,
+        lambda kept: restore(kept, owners, kept_log, relay.factory.rooms.memberships),
+        _now_ms,
+        give_up=lambda: _give_up(reactor),
+    )
+    probes = [Probe("stuck", lambda: journal.committing_s < STUCK_S), Probe("full", lambda: not space.is_full())]
+    return _Keeping(relay, [durable], probes, lambda: writer)
+
+
+def _relay(reactor: Any, options: Options, certified: Certified | None, **kept: Any) -> RelayService:
+    """The part that listens; `kept` is what a `RelayFactory` keeps things in."""
+    if certified is None:
+        protection = Protection(None, "", anywhere=bool(options["insecure-plaintext"]))
+    else:
+        protection = Protection(certified, certified.fingerprint)
+    limits = RelayLimits(
+        max_clients=options["max-clients"],
+        per_address=options["per-address"],
+        posts_per_s=options["post-rate"],
+        bytes_per_s=options["byte-rate"],
+    )
+    factory = RelayFactory(
+        reactor,
+        _now_ms,
+        limits=limits,
+        motd=read_motd(Path(options["motd-file"])) if options["motd-file"] else options["motd"],
+        exempt_loopback=not options["limit-loopback"],
+        **kept,
+    )
+    return RelayService(
+        reactor,
+        factory,
+        [listener(reactor, description) for description in options.listen or [DEFAULT_LISTEN]],
+        protection,
+        give_up=lambda: _give_up(reactor),
+        host=options["host"],
+    )
+
+
+def _data_directory(options: Options) -> Path:
+    if options["data"]:
+        return Path(options["data"])
+    if os.environ.get("STATE_DIRECTORY"):
+        return Path(os.environ["STATE_DIRECTORY"])
+    return user_data_path("securechat") / "relay"
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _give_up(reactor: Any) -> None:
+    """Stop a running reactor and exit with status 1, which twistd itself has no way to say."""
+    reactor.addSystemEventTrigger("after", "shutdown", os._exit, 1)
+    with suppress(ReactorNotRunning):
+        # It may be stopping already.
+        reactor.stop()
