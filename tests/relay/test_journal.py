@@ -62,6 +62,17 @@ class GateTests(KeptCase):
         self.assertEqual([1], [seq for _, seq in acked(self.alice.hears())])
         self.assertEqual([b"hi"], texts(self.bob.hears()))
 
+    def test_how_long(self) -> None:
+        """For how long a batch has been under way is counted anew for each, and is nothing at rest."""
+        self.assertEqual(0, self.here.journal.committing_s)
+        for _ in range(2):
+            self.alice.post(ROOM, b"hi")
+            self.here.turn()
+            self.here.clock.advance(3)
+            self.assertEqual(3, self.here.journal.committing_s)
+            self.here.disk.keep()
+            self.assertEqual(0, self.here.journal.committing_s)
+
     def test_login(self) -> None:
         """A new name's `Welcome` does not leave before the name is kept."""
         carol = self.here.connect()
