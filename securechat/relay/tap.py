@@ -173,7 +173,6 @@ def build_relay(
         # Each is asked by `/ready`, in this order; what can fail later adds its own.
         probes = [Probe("stopping", lambda: bool(relay.running)), Probe("starting", lambda: relay.listens)]
         not_after = certified.not_after if certified is not None else None
-        # Before the relay, as services stop from the last to the first: it answers until the relay has stopped.
         status_service(reactor, options["status"], factory, sealing, not_after, probes).setServiceParent(service)
     sealing.setServiceParent(service)
     relay.setServiceParent(service)
