@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from securechat.relay import directory, login, memberships, session
+from securechat.relay import certificate, directory, login, memberships, session, status
 from securechat.relay.allowance import Allowance
 from securechat.relay.room import Room
 from securechat.relay.session import Session
@@ -17,7 +17,9 @@ from tests.relay import test_hands as hands
 from tests.relay import test_limits as limits
 from tests.relay import test_login as logins
 from tests.relay import test_posts as posts
+from tests.relay import test_renewal as renewals
 from tests.relay import test_rooms as rooms
+from tests.relay import test_status as statuses
 
 
 def anybody(self: Roster, *_: object) -> Member:
@@ -60,6 +62,8 @@ MUTATIONS = (
     Mutation(Session, "_is_in_window", limits.FloodTests, "test_window_in_one_post"),
     Mutation(Allowance, "may_ask", limits.FloodTests, "test_requests"),
     Mutation(Allowance, "may_append", limits.FloodTests, "test_appends"),
+    Mutation(certificate, "is_same_key", renewals.CertifiedTests, "test_another_key"),
+    Mutation(status, "is_local", statuses.ServiceTests, "test_this_machine_only"),
 )
 
 
