@@ -36,7 +36,7 @@ from securechat.e2e.keystore import Secrets
 from securechat.e2e.prekeys import PrekeyRing
 from securechat.relay.building import build_relay
 from securechat.relay.log import MemoryLog, Outcome, Run
-from securechat.relay.tap import Options
+from securechat.relay.options import Options
 from securechat.signed.entries import Op, Role, entry_is_signed, read_entry, sign_entry
 from securechat.signed.rights import RosterError
 from securechat.signed.roster import Roster as SignedLog

@@ -24,6 +24,7 @@ from securechat.relay.limits import RelayLimits
 from securechat.relay.listening import DEFAULT_LISTEN, Protection, listener
 from securechat.relay.log import MemoryLog, MessageLog
 from securechat.relay.measures import Sealed
+from securechat.relay.options import Options
 from securechat.relay.renewal import Certified, Reload, read_motd
 from securechat.relay.sealing import Sealing
 from securechat.relay.service import RelayService
@@ -32,7 +33,6 @@ from securechat.relay.status import Probe, status_service
 from securechat.relay.storage_key import load_or_make
 from securechat.relay.store import Store, open_locked
 from securechat.relay.systemd import Notifier
-from securechat.relay.tap import Options
 from securechat.relay.writer import Writer
 from securechat.wire.outbox import Turn
 
@@ -85,7 +85,6 @@ def build_relay(
             *keeping.probes,
         ]
         not_after = certified.not_after if certified is not None else None
-        # Before the relay, as services stop from the last to the first: it answers until the relay has stopped.
         status = status_service(reactor, options["status"], relay.factory, keeping.sealed, not_after, probes)
         status.setServiceParent(service)
     for each in keeping.services:

@@ -51,7 +51,8 @@ def load_or_make(directory: Path, now: datetime) -> tuple[ec.EllipticCurvePrivat
             write_new(certificate_path, certificate.public_bytes(Encoding.PEM), 0o644)
         belongs = certificate.public_key() == key.public_key()
     except OSError as wrong:
-        raise RelayError(f"cannot use {wrong.filename}: {wrong.strerror}") from wrong
+        # A full disk names no file.
+        raise RelayError(f"cannot use {wrong.filename or directory}: {wrong.strerror}") from wrong
     except (ValueError, TypeError, UnsupportedAlgorithm) as wrong:
         # TypeError: the key is encrypted, and there is nobody to ask for its password.
         raise RelayError(f"{KEY_FILE} or {CERTIFICATE_FILE} in {directory} is damaged") from wrong

@@ -190,11 +190,7 @@ class StatusFactory(HTTPFactory):
 
 
 class StatusService(Service):
-    """Listens on its endpoint, or ends the program with one line; stops when the relay has.
-
-    Whoever builds services puts it before the relay: services stop from the last to the first, and all begin to at
-    once, so that what `drained` gives is asked for when the relay is stopping already.
-    """
+    """Listens on its endpoint, or ends the program with one line; told to stop, it answers on until `drained`."""
 
     _log = Logger()
 

@@ -137,6 +137,17 @@ class FilesTests(SynchronousTestCase):
         load_or_make(self.directory, NOW)
         self.assertFalse((self.directory / f"{KEY_FILE}.part").exists())
 
+    def test_disk_full(self) -> None:
+        """A full disk is an error of one line that says where, and a start with room makes what is missing."""
+
+        def full(_: int) -> None:
+            raise OSError(28, "No space left on device")
+
+        patch = self.patch(os, "fsync", full)
+        self.fails(f"cannot use {self.directory}: No space left on device")
+        patch.restore()
+        load_or_make(self.directory, NOW)
+
     def test_no_directory(self) -> None:
         """A data directory that cannot be is an error of one line."""
         file = Path(self.mktemp())

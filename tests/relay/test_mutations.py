@@ -6,7 +6,7 @@ import fcntl
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from securechat.relay import directory, files, login, memberships, session
+from securechat.relay import certificate, directory, files, login, memberships, session, status
 from securechat.relay.allowance import Allowance
 from securechat.relay.journal import Journal
 from securechat.relay.room import Room
@@ -24,7 +24,9 @@ from tests.relay import test_journal as journals
 from tests.relay import test_limits as limits
 from tests.relay import test_login as logins
 from tests.relay import test_posts as posts
+from tests.relay import test_renewal as renewals
 from tests.relay import test_rooms as rooms
+from tests.relay import test_status as statuses
 from tests.relay import test_store as stores
 from tests.relay import test_writer as writers
 
@@ -90,6 +92,8 @@ MUTATIONS = (
     Mutation(Store, "_check_key", stores.StoreTests, "test_another_key", nothing),
     Mutation(Store, "scrub", stores.StoreTests, "test_old_keys_are_gone", nothing),
     Mutation(files, "S_IMODE", stores.FilesTests, "test_bad_keys", lambda mode: 0),
+    Mutation(certificate, "is_same_key", renewals.CertifiedTests, "test_another_key"),
+    Mutation(status, "is_local", statuses.ServiceTests, "test_this_machine_only"),
 )
 
 
