@@ -22,6 +22,8 @@ from securechat.wire.messages import (
     Greeting,
     Hand,
     Lookup,
+    Ping,
+    Pong,
     Post,
     Refused,
     Roster,
@@ -132,6 +134,14 @@ class RestartTests(DurableCase):
         self.assertEqual([("alice", b"blob")], back.until(SealedKey).items)
         second.terminate()
         second.wait()
+        # A store that was closed has no log beside it, and that the key was handed on is kept.
+        self.assertFalse((self.data / "relay.db-wal").exists())
+        last, _, _ = self.enter(self.start(), "bob")
+        last.send(Ping())
+        for message in last.messages():
+            self.assertNotIsInstance(message, SealedKey)
+            if isinstance(message, Pong):
+                break
         for output in (first.output, second.output):
             for secret in ("alice", "bob", ROOM, "Traceback"):
                 self.assertNotIn(secret, output)

@@ -7,7 +7,6 @@ from securechat.relay.limits import RelayLimits
 from securechat.relay.records import KeyGone, KeyWaits, OwnerChanged
 from securechat.wire.codes import Code
 from securechat.wire.messages import (
-    RUN_ITEMS,
     Ack,
     Delivery,
     Enter,
@@ -388,9 +387,10 @@ class BatchTests(KeptCase):
         """What there is in a turn is several batches, each with what it takes and little more, in order."""
         here = self.kept_relay(limits=RelayLimits(posts_per_s=0, bytes_per_s=0))
         clients = here.room(ROOM, "alice", "bob", "carol", "dan", "erin")
+        run = 240
         here.disk.held = True
         for client in clients:
-            for at in range(0, 240, 60):
+            for at in range(0, run, 60):
                 client.post(ROOM, *[b"x"] * 60, ids=[post_id(at + each) for each in range(60)])
         here.turn()
         sizes = []
@@ -398,14 +398,14 @@ class BatchTests(KeptCase):
             sizes.append(len(here.disk.waiting[0]))
             here.disk.keep()
             here.turn()
-        self.assertEqual(5 * 240, sum(sizes))
-        self.assertLess(max(sizes), BATCH + RUN_ITEMS)
+        self.assertEqual(5 * run, sum(sizes))
+        self.assertLess(max(sizes), BATCH + run)
         for client in clients:
             heard = client.hears()
-            self.assertEqual(240, len(acked(heard)))
+            self.assertEqual(run, len(acked(heard)))
             name = client.me.certificate.name
             others = [who for each in of(Delivery, heard) for who, _, _ in each.items if who != name]
-            self.assertEqual(4 * 240, len(others))
+            self.assertEqual(4 * run, len(others))
 
     def test_logins_wait_for_a_full_batch(self) -> None:
         """Once there is enough for a batch a login waits for the next one."""
