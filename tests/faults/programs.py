@@ -64,7 +64,8 @@ class Client(Program):
         self.name = name
         words = ["chat", name, "--json", "--relay", str(address), "--home", str(home), *options]
         env = environment(home, PYTHONUNBUFFERED="1")
-        super().__init__([sys.executable, "-m", module, *words], env)
+        program = ["securechat"] if module.startswith("tests.") else []
+        super().__init__([sys.executable, "-m", module, *program, *words], env)
 
     def events(self) -> list[dict[str, Any]]:
         """All events so far, without waiting for any."""
@@ -188,6 +189,13 @@ class FaultCase(SynchronousTestCase):
         if told is not None:
             self.assertEqual(told, len(verdict.told), verdict.told)
         return verdict.told
+
+    def until(self, done: Callable[[], bool], within_s: float) -> None:
+        """Wait until something is so."""
+        end = time.monotonic() + within_s
+        while not done():
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.02)
 
     def assert_grew(self, relay: Relay, before: int, most: int) -> None:
         """The relay's memory has grown by no more than this."""
