@@ -66,6 +66,7 @@ class Client(Program):
         env = environment(home, PYTHONUNBUFFERED="1")
         program = ["securechat"] if module.startswith("tests.") else []
         super().__init__([sys.executable, "-m", module, *program, *words], env)
+        self._events: list[dict[str, Any]] = []
 
     def events(self) -> list[dict[str, Any]]:
         """All events so far, without waiting for any."""
@@ -73,9 +74,10 @@ class Client(Program):
             try:
                 line = self.out.get_nowait()
             except Empty:
-                return events_of(self.seen)
+                return self._events
             if line is not None:
                 self.seen.append(line)
+                self._events += events_of([line])
 
     def waits(self, what: str, done: Callable[[list[dict[str, Any]]], object], within_s: float = LONG_S) -> None:
         """Wait until something is true of all events so far."""

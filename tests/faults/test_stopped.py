@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from signal import SIGCONT, SIGSTOP
 from threading import Thread
 from typing import Final
@@ -15,6 +16,7 @@ PLAIN: Final = 17
 """Readers that only count: with alice and three more clients they are twenty-one."""
 TEXT: Final = "x" * 16_000
 WARMING: Final = 200
+RUN: Final = 10
 TALK: Final = 1_300
 """More than 20 MiB as they are sealed."""
 
@@ -40,7 +42,11 @@ class Counter(Thread):
         self._talker.until(SessionKey)
 
     def run(self) -> None:
-        """Read until the relay closes."""
+        """Read until the relay closes, or the test does."""
+        with contextlib.suppress(OSError):
+            self._read()
+
+    def _read(self) -> None:
         for message in self._talker.messages():
             if isinstance(message, Delivery):
                 self.seqs.extend(range(message.first_seq, message.first_seq + len(message.items)))
@@ -49,30 +55,33 @@ class Counter(Thread):
 class StoppedTests(FaultCase):
     """One who talks, and twenty who read, of whom one stops."""
 
-    def talk(self, alice: Client, first: int, count: int) -> None:
-        """Alice says a lot, never far ahead of what is acknowledged."""
-        for at in range(first, first + count, 100):
-            for number in range(at, at + 100):
+    def talk(self, first: int, count: int, alice: Client, *readers: Client) -> None:
+        """Alice says a lot, never further ahead of those who read than the relay would wait for."""
+        for at in range(first, first + count, RUN):
+            for number in range(at, at + RUN):
                 alice.writes({"text": f"{number} {TEXT}", "id": str(number), "room": LOBBY})
-            alice.gets("sent", id=str(at + 99))
+            seq = alice.gets("sent", id=str(number))["seq"]
+            for reader in readers:
+                reader.gets("message", seq=seq)
+            self.until(lambda seq=seq: all(each.seqs[-1:] >= [seq] for each in self.counters), 20)  # type: ignore[misc]
 
     def test_stopped(self) -> None:
         """20 MiB pass a reader that is stopped: the relay hardly grows, others hear all of it, and it is told."""
         relay = self.relay("--plaintext", "--post-rate", "0", "--byte-rate", "0")
         alice, bob, carol, stopped = clients = self.clients(relay.address, "alice", "bob", "carol", "stopped")
-        counters = [Counter(self, relay, f"plain{number}") for number in range(PLAIN)]
-        for counter in counters:
+        self.counters = [Counter(self, relay, f"plain{number}") for number in range(PLAIN)]
+        for counter in self.counters:
             counter.start()
         since = self.all_hear("begin", *clients)
-        self.talk(alice, 0, WARMING)
+        self.talk(0, WARMING, *clients)
         self.all_hear("warm", *clients)
         before = relay.resident_bytes()
         stopped.signals(SIGSTOP)
-        self.talk(alice, WARMING, TALK)
+        self.talk(WARMING, TALK, alice, bob, carol)
         last = self.all_hear("all is said", alice, bob, carol)
         self.assert_grew(relay, before, 6 * MIB)
-        for counter in counters:
-            self.until(lambda seqs=counter.seqs: seqs[-1] == last, 20)  # type: ignore[misc]
+        self.until(lambda: all(each.seqs[-1:] == [last] for each in self.counters), 20)
+        for counter in self.counters:
             self.assertEqual(list(range(since, last + 1)), counter.seqs)
         stopped.signals(SIGCONT)
         stopped.gets("link", up=False)
