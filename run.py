@@ -3,6 +3,7 @@
 
     python3 run.py demo                  a relay and its clients, now, explained step by step
     python3 run.py test [TESTS]          all tests, or some: python3 run.py test tests.wire
+    python3 run.py faults [TESTS]        what relay and clients must survive, the tests that take minutes too
     python3 run.py cuda [--real] [TESTS] the tests that need PyCUDA, on an emulated GPU or this machine's
     python3 run.py lint                  ruff (rules, format) and mypy
     python3 run.py bench [NAME] [ARGS]   all benchmarks, or the one of that name
@@ -127,6 +128,12 @@ def main(words: list[str]) -> int:
     if word == "test":
         os.chdir(HERE)
         targets = [] if any(not argument.startswith("-") for argument in rest) else ["tests"]
+        become(PYTHON, "-m", "twisted.trial", *rest, *targets)
+    if word == "faults":
+        os.chdir(HERE)
+        targets = ["tests.faults", *("tests.faults." + path.stem for path in HERE.glob("tests/faults/*_cases.py"))]
+        if any(not argument.startswith("-") for argument in rest):
+            targets = []
         become(PYTHON, "-m", "twisted.trial", *rest, *targets)
     if word == "cuda":
         os.chdir(HERE)

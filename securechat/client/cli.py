@@ -285,6 +285,8 @@ def _run(options: argparse.Namespace, build: Callable[[Client], object]) -> int:
     from twisted.internet import reactor as the_reactor
 
     reactor: Any = the_reactor
+    # The wall clock can be set back or forward; timers then fire late or all at once (RELIABILITY.md §4).
+    reactor.seconds = time.monotonic
     try:
         address = _checked(options)
         client = Client(options, reactor, address, home_directory(options.home, os.environ))

@@ -12,9 +12,6 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 ADDRESSES: Final = 100_000
 """Addresses remembered; the one not seen for longest is forgotten first."""
 
-LOOPBACK: Final = "loopback"
-"""What this machine's own connections count under."""
-
 
 class TokenBucket:
     """Lets `burst` through at once and `per_s` for long. It can run into debt, which is then waited off."""
@@ -40,18 +37,21 @@ def network_of(address: IAddress | None) -> str | None:
 
     Unix sockets count as nobody: they are the operator's own. So does loopback, see `AddressLimits`.
     """
+    ip = _ip_of(address)
+    if isinstance(ip, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((ip, 64), strict=False))
+    return None if ip is None else str(ip)
+
+
+def _ip_of(address: IAddress | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     host = getattr(address, "host", None)
     if not isinstance(host, str):
         return None
     try:
-        ip: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(host.partition("%")[0])
+        ip = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         return None
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
-        ip = ip.ipv4_mapped
-    if isinstance(ip, ipaddress.IPv6Address):
-        return LOOPBACK if ip.is_loopback else str(ipaddress.ip_network((ip, 64), strict=False))
-    return LOOPBACK if ip.is_loopback else str(ip)
+    return getattr(ip, "ipv4_mapped", None) or ip
 
 
 class AddressLimits:
@@ -70,8 +70,8 @@ class AddressLimits:
 
     def network(self, address: IAddress | None) -> str | None:
         """What `address` is counted under, None for an exempt one."""
-        network = network_of(address)
-        return None if network == LOOPBACK and self._exempt_loopback else network
+        ip = _ip_of(address)
+        return None if ip is not None and ip.is_loopback and self._exempt_loopback else network_of(address)
 
     def admit(self, network: str | None) -> bool:
         """Count a new connection, or say that it is one too many."""

@@ -54,6 +54,8 @@ def fresh_directory(case: SynchronousTestCase) -> Path:
 class RelayProcess:
     """`twistd -n securechat` on a free port of loopback, ended with its test."""
 
+    program: tuple[str, ...] = (TWISTD,)
+
     def __init__(
         self,
         case: SynchronousTestCase,
@@ -64,7 +66,7 @@ class RelayProcess:
     ) -> None:
         self.directory = fresh_directory(case)
         self._process = subprocess.Popen(
-            [TWISTD, "-n", "--pidfile=", "securechat", "--data", "data", "--listen", listen, *options],
+            [*self.program, "-n", "--pidfile=", "securechat", "--data", "data", "--listen", listen, *options],
             cwd=self.directory,
             stdin=stdin,
             stdout=subprocess.PIPE,
@@ -200,7 +202,12 @@ class Talker:
     """A client on a blocking socket."""
 
     def __init__(
-        self, case: SynchronousTestCase, address: Address, receive_buffer: int | None = None, before: bytes = b""
+        self,
+        case: SynchronousTestCase,
+        address: Address,
+        receive_buffer: int | None = None,
+        before: bytes = b"",
+        source: str = "",
     ) -> None:
         family = socket.AF_UNIX if address.path else socket.AF_INET
         plain = socket.socket(family)
@@ -208,6 +215,8 @@ class Talker:
         case.addCleanup(plain.close)
         if receive_buffer is not None:
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        if source:
+            plain.bind((source, 0))
         plain.connect(address.path or (address.host, address.port))
         plain.sendall(before)
         self.socket: socket.socket | TLSSocket = TLSSocket(plain) if address.tls else plain

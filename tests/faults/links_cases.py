@@ -1,0 +1,51 @@
+"""What takes a minute: links on which nothing passes any more, and bad ones for longer."""
+
+from __future__ import annotations
+
+import time
+
+from tests.faults.programs import FaultCase
+from tests.faults.test_links import BROKEN, BadLinkTests
+from tests.relay.process import Talker
+
+
+class BlackholeTests(FaultCase):
+    """Links that are there and carry nothing."""
+
+    def test_blackhole(self) -> None:
+        """Relay and client both notice within four spans of silence, the name is free, and all is well after it."""
+        relay = self.relay("--plaintext")
+        proxy = self.proxy(relay)
+        (near,) = self.clients(relay.address, "near")
+        far = self.clients(proxy.address, "far0", "far1")
+        for number in range(20):
+            Talker(self, proxy.address).login(f"silent{number}")
+        since = self.all_hear("before", near, *far)
+        self.all_hear("far before", far[0], near, far[1])
+        descriptors = relay.descriptors()
+        began = time.monotonic()
+        proxy.now(up={"blackhole": True}, down={"blackhole": True})
+        near.says("while they hear nothing")
+        far[0].says("said into nothing")
+        for each in far:
+            near.gets("gone", 64, name=each.name)
+        for each in far:
+            each.gets("link", 64, up=False)
+        self.assertGreater(time.monotonic() - began, 40)
+        self.until(lambda: relay.descriptors() <= descriptors - 20, 15)
+        Talker(self, relay.address).login("silent7")
+        proxy.now()
+        self.all_know("said into nothing", far[0], near)
+        for each in far:
+            self.all_hear(f"{each.name} is back", each, near, *[other for other in far if other is not each])
+        told = self.assert_clean(near.life(since), *(each.life(since) for each in far), told=None)
+        self.assertIn("far1: missed", str(told))
+        relay.ends()
+
+
+class LongTests(BadLinkTests):
+    """A bad link for longer, with more of everything."""
+
+    def test_long(self) -> None:
+        """After two minutes of bad links everything acknowledged was shown, or told to be missed."""
+        self.bad_talk(120, {**BROKEN, "latency_s": 0.2, "jitter_s": 0.2}, told=None)
