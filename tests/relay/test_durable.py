@@ -132,6 +132,8 @@ class RestartTests(DurableCase):
         self.assertEqual("name-owned", thief.until(Refused).code)
         back, _, _ = self.enter(second, "bob")
         self.assertEqual([("alice", b"blob")], back.until(SealedKey).items)
+        for talker in (again, thief, back):
+            talker.socket.close()
         second.terminate()
         second.wait()
         # A store that was closed has no log beside it, and that the key was handed on is kept.
