@@ -77,3 +77,17 @@ class ClockTests(FaultCase):
         self.all_hear("begin as well", bob, alice)
         self.steps(since, alice, bob, [sign * HOUR * 0.98 for sign in (1, -1, 0) * 7])
         relay.ends()
+
+    def test_client_returns(self) -> None:
+        """A client that lost its link comes back as soon as it said, though its clock is set back meanwhile."""
+        relay = self.relay("--plaintext")
+        proxy = self.proxy(relay)
+        alice = self.client("alice", proxy.address, module="tests.faults.stepped")
+        proxy.now(down={"reset": 1.0})
+        proxy.does("reset")
+        alice.waits("a retry that takes a while", lambda events: (events[-1].get("retry_s") or 0) > 1)
+        self.clock.by(-0.98 * HOUR)
+        proxy.now()
+        alice.says("here again")
+        alice.gets("sent", 20, text="here again")
+        relay.ends()
