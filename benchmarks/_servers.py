@@ -34,6 +34,9 @@ ADDED_AT_ONCE: Final = 19
 
 RELAY_TCP: Final = "relay tcp"
 RELAY_TLS: Final = "relay tls"
+RELAY_KEPT: Final = "relay kept"
+"""Over TCP, and with a store: the other two keep nothing."""
+RELAYS: Final = (RELAY_TCP, RELAY_TLS, RELAY_KEPT)
 SEED: Final = "seed"
 
 _SEED_SERVER: Final = """
@@ -126,7 +129,7 @@ class Server:
     @property
     def is_relay(self) -> bool:
         """Whether it is ours."""
-        return self.kind in (RELAY_TCP, RELAY_TLS)
+        return self.kind in RELAYS
 
     def connect(self) -> Peer:
         """A new connection."""
@@ -273,11 +276,13 @@ def serving(kind: str, core: int | None) -> Iterator[Server]:
     with tempfile.TemporaryDirectory() as data:
         command = [sys.executable, "-c", _SEED_SERVER]
         port = 0
-        if kind in (RELAY_TCP, RELAY_TLS):
+        if kind in RELAYS:
             command = [str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile=", "securechat",
                        "--listen", "tcp:0:interface=127.0.0.1", "--data", data, "--post-rate", "0",
                        "--byte-rate", "0", "--max-clients", "20000"]  # fmt: skip
-            if kind == RELAY_TCP:
+            if kind != RELAY_KEPT:
+                command.append("--in-memory")
+            if kind != RELAY_TLS:
                 command.append("--plaintext")
             else:
                 context = SSL.Context(SSL.TLS_CLIENT_METHOD)
