@@ -33,6 +33,8 @@ class Life:
     """The numbers, from the first to the last, of what it said that it missed."""
     unreadable: list[int] = field(default_factory=list)
     """The numbers of what it said that it cannot open."""
+    held: list[int] = field(default_factory=list)
+    """The numbers of what it said that waits for a key."""
     gaps: list[tuple[str, int, int]] = field(default_factory=list)
     """Gaps that it told of, by their sender's own numbers."""
 
@@ -49,6 +51,8 @@ class Life:
                         self.missed.append((event["first"], event["last"]))
                     case "unreadable":
                         self.unreadable.append(event["seq"])
+                    case "held":
+                        self.held.append(event["seq"])
                     case "gap":
                         self.gaps.append((event["sender"], event["first"], event["last"]))
         return self
@@ -57,7 +61,7 @@ class Life:
     def told(self) -> set[int]:
         """The numbers of which it said that it cannot show them."""
         missed = {seq for first, last in self.missed for seq in range(first, last + 1)}
-        return (missed | set(self.unreadable)) - {seq for seq, _, _ in self.shown}
+        return (missed | set(self.unreadable) | set(self.held)) - {seq for seq, _, _ in self.shown}
 
     @property
     def known(self) -> set[int]:
@@ -98,6 +102,10 @@ def check(lives: Sequence[Life]) -> Verdict:
         for words in [
             *(f"missed {first} to {last}" for first, last in life.missed),
             *(f"cannot read {seq}" for seq in life.unreadable),
+            *(
+                f"still waits for the key of {seq}"
+                for seq in sorted(life.told & set(life.held) - {*life.unreadable})
+            ),
             *(f"gap of {sender}, {first} to {last}" for sender, first, last in life.gaps),
         ]
     ]

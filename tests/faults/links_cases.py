@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
+from tests.faults.bad_links import BROKEN, BadLinkCase
 from tests.faults.programs import FaultCase
-from tests.faults.test_links import BROKEN, BadLinkTests
 from tests.relay.process import Talker
 
 
@@ -43,7 +43,7 @@ class BlackholeTests(FaultCase):
         relay.ends()
 
 
-class LongTests(BadLinkTests):
+class LongTests(BadLinkCase):
     """A bad link for longer, with more of everything."""
 
     def test_long(self) -> None:

@@ -98,6 +98,13 @@ class CheckTests(SynchronousTestCase):
         told = ["carol: missed 2 to 2", "carol: cannot read 3", "carol: gap of alice, 1 to 1"]
         self.assertEqual(Verdict([], told), self.verdict())
 
+    def test_held(self) -> None:
+        """What a client says that it holds is told as long as it is not shown, and no longer."""
+        self.carol.held = [3]
+        self.assertEqual(Verdict([], []), self.verdict())
+        del self.carol.shown[2]
+        self.assertEqual(Verdict([], ["carol: still waits for the key of 3"]), self.verdict())
+
     def test_lives(self) -> None:
         """A client that was killed and started again owes what it was there for, and nothing twice."""
         first = Life("carol", cut=True, shown=self.carol.shown[:2], since=1)
@@ -119,6 +126,7 @@ class CheckTests(SynchronousTestCase):
             {"type": "message", "room": "#a", "seq": 5, "text": "z", "sender": "bob", "late": True},
             {"type": "missed", "room": "#a", "first": 3, "last": 4},
             {"type": "unreadable", "room": "#a", "seq": 6},
+            {"type": "held", "room": "#a", "seq": 5},
             {"type": "gap", "room": "#a", "sender": "bob", "first": 0, "last": 1},
             {"type": "message", "room": "#b", "seq": 9, "text": "elsewhere", "sender": "bob"},
         ]

@@ -1,0 +1,58 @@
+"""Talk over bad links, with the checker's eyes on it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+from tests.faults.programs import Client, FaultCase, Proxy
+
+BAD: Final[dict[str, Any]] = {"latency_s": 0.05, "jitter_s": 0.05, "split": 1}
+"""What every piece of a bad link goes through."""
+BROKEN: Final[dict[str, Any]] = {**BAD, "reset": 0.02}
+BENT: Final[dict[str, Any]] = {**BAD, "corrupt": 0.01, "duplicate": 0.01}
+"""TLS takes what is bent for the end of a link."""
+
+
+class BadLinkCase(FaultCase):
+    """Three people behind a bad link, and one on a good one."""
+
+    def talk(self, seconds: float, *clients: Client) -> list[tuple[Client, str]]:
+        """Everybody says something every now and then, for a while; what was said."""
+        said: list[tuple[Client, str]] = []
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            for client in clients:
+                text = f"{client.name} {len(said)}"
+                client.says(text)
+                said.append((client, text))
+                time.sleep(0.02)
+            time.sleep(0.1)
+        return said
+
+    def heals(self, proxy: Proxy, said: list[tuple[Client, str]], *clients: Client) -> None:
+        """The links are good again: whatever was said is taken, and what is said now is heard by everybody."""
+        proxy.now()
+        for client in clients:
+            for text in (text for who, text in said if who is client):
+                client.gets("sent", text=text)
+        for client in clients:
+            client.waits("link", lambda events: [e for e in events if e["type"] == "link"][-1]["up"])
+        for client in clients:
+            self.all_hear(f"{client.name} is back", client, *[each for each in clients if each is not client])
+
+    def bad_talk(self, seconds: float, faults: dict[str, Any], told: int | None) -> list[str]:
+        """Talk over bad links, with the checker's eyes on it; what clients told that they missed."""
+        relay = self.relay()
+        proxy = self.proxy(relay)
+        far = self.clients(proxy.address, "alice", "bob", "carol")
+        clients = [*far, self.client("dave", relay.address)]
+        since, *_ = [self.all_hear(f"{each.name} begins", each, *clients) for each in clients]
+        proxy.now(up=faults, down=faults)
+        said = self.talk(seconds, *clients)
+        self.heals(proxy, said, *clients)
+        lost = sum(event["type"] == "link" and not event["up"] for each in far for event in each.events())
+        self.assertEqual(bool(faults.keys() - BAD.keys()), lost > 0)
+        found = self.assert_clean(*(each.life(since) for each in clients), told=told)
+        relay.ends()
+        return found
