@@ -297,6 +297,8 @@ class Rooms:
     # Answers.
 
     def _acknowledged(self, room: Room, ack: wire.Ack) -> None:
+        if room.secure is not None:
+            room.secure.hands_came()
         for post_id, seq in ack.items:
             pending = room.outbox.pop(post_id, None)
             room.numbers.own(seq)

@@ -79,6 +79,8 @@ class Saying:
             room.wanted.clear()
             for pending in room.outbox.values():
                 pending.repeated = pending.repeated or pending.posted
+            if room.secure is not None:
+                room.secure.hands_lost()
             self.again(room)
 
     def answered(self, posts: int) -> None:

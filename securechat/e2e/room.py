@@ -63,6 +63,10 @@ class SecureRoom:
         self._withheld: list[Member] = []
         self._unhanded: dict[bytes, Member] = {}
         """By device; these three as of the entries and the changes of pins that were last looked at."""
+        self._unsure: set[bytes] = set()
+        """Devices whose key is on its way to the relay, which has not shown yet that it came there."""
+        self._lost: set[bytes] = set()
+        """Those of them whose link is gone."""
         self._held_blobs: list[tuple[int, str, bytes]] = []
         self._meet()
 
@@ -136,14 +140,25 @@ class SecureRoom:
         session = next(former, self._sending)
         blob = seal_key(self._person.device, session.key_for(member.device), member.device, prekey)
         if session is self._sending:
-            self._unhanded.pop(member.device, None)
+            self._pass(member)
+            self._unsure.add(member.device)
         return blob
+
+    def hands_came(self) -> None:
+        """The relay has answered what was said behind our keys, so it has had these as well."""
+        self._unsure.clear()
+
+    def hands_lost(self) -> None:
+        """The link is gone: who was handed our key lately may not have got it, and is handed it again."""
+        self._lost |= self._unsure
+        self._unsure.clear()
+        self._reviewed = 0, -1
 
     def pass_over(self, member: Member) -> None:
         """No prekey of theirs can be used: talk on without them. They ask for our key when they are back."""
         if self._sending is not None:
             self._sending.key_for(member.device)
-        self._unhanded.pop(member.device, None)
+        self._pass(member)
 
     @property
     def voided(self) -> int:
@@ -283,7 +298,11 @@ class SecureRoom:
             self._unhanded = {each.device: each for each in self._audience if not self._reads(each)}
 
     def _reads(self, member: Member) -> bool:
-        return self._sending is not None and self._sending.is_for(member.device)
+        return self._sending is not None and self._sending.is_for(member.device) and member.device not in self._lost
+
+    def _pass(self, member: Member) -> None:
+        self._lost.discard(member.device)
+        self._unhanded.pop(member.device, None)
 
     def _others(self) -> list[Member]:
         ours = self._person.device.public

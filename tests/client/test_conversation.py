@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 from securechat.client.events import Gap, Keyed, Message, Missed, NotSent, Sent
 from securechat.e2e.body import TEXT_BYTES
 from securechat.relay.limits import RelayLimits
@@ -187,6 +189,33 @@ class WindowTests(TownCase):
             self.assertEqual((bob.told(Gap), bob.told(Missed), alice.told(Missed)), ([], [], []))
             self.assertEqual(alice.acknowledged(), ["before", *texts, "after"])
             self.assertEqual(len(alice.said(wire.Post)), 1 + 3 + 4)
+
+    def test_key_lost_with_the_link(self) -> None:
+        """A key that was lost with the link is handed again on the next one, and nobody has to ask for it."""
+        for answered, changed in product((False, True), repeat=2):
+            town = self.town()
+            alice, bob = town.enter("alice", "bob")
+            alice.conversation.say(LOBBY, "one")
+            if answered:
+                town.settle()
+            else:
+                alice.move_up()
+                town.turn()
+                alice.move_down()
+                self.assertEqual(len(alice.said(wire.Hand)), 1)
+            alice.forget()
+            alice.lose()
+            if changed:
+                (carol,) = town.come("carol")
+                carol.conversation.enter(LOBBY)
+                town.settle()
+            alice.connect()
+            alice.conversation.say(LOBBY, "two")
+            town.settle()
+            devices = [device for hand in alice.said(wire.Hand) for device, _ in hand.items]
+            self.assertEqual(bob.keys.device.public in devices, not answered)
+            self.assertEqual([text for _, text in bob.heard()], ["one", "two"])
+            self.assertEqual(bob.said(wire.Ask), [])
 
     def test_missed_between_own(self) -> None:
         """What others said while the link was lost is told as missed, and not what we said ourselves before."""
