@@ -21,16 +21,17 @@ CHECKOUT: Final = Path(__file__).resolve().parent.parent
 
 FLOORS: Final[dict[str, frozenset[str]]] = {
     "wire": frozenset(),
+    "disk": frozenset(),
     "crypto": frozenset(),
     "bench": frozenset({"crypto"}),
     "signed": frozenset({"wire"}),
     "e2e": frozenset({"wire", "crypto", "signed"}),
-    "relay": frozenset({"wire", "crypto", "signed"}),
-    "client": frozenset({"wire", "crypto", "signed", "e2e"}),
+    "relay": frozenset({"wire", "disk", "crypto", "signed"}),
+    "client": frozenset({"wire", "disk", "crypto", "signed", "e2e"}),
 }
 """Each package with the packages it may import; besides those, itself."""
 
-SELF_CONTAINED: Final = frozenset({"wire", "crypto"})
+SELF_CONTAINED: Final = frozenset({"wire", "disk", "crypto"})
 """Packages that import nothing of ours at all, not even the version."""
 
 TOP: Final = frozenset({"__main__", "demo"})

@@ -14,6 +14,7 @@ from typing import Final
 from platformdirs import user_data_path
 
 from securechat.client.errors import ClientError, Exit
+from securechat.disk.whole import write_whole
 
 PINS_FILE: Final = "known_relays"
 
@@ -46,19 +47,13 @@ class Pins:
             try:
                 # Held until the directory is closed: another client may be adding a line of its own.
                 flock(directory, LOCK_EX)
-                self._write({**self._read(), place: fingerprint})
+                pins = {**self._read(), place: fingerprint}
+                lines = "".join(f"{each} {pins[each]}\n" for each in sorted(pins))
+                write_whole(self.path, lines.encode(), 0o600)
             finally:
                 os.close(directory)
         except OSError as wrong:
             raise ClientError(f"cannot write {self.path}: {wrong.strerror}") from wrong
-
-    def _write(self, pins: dict[str, str]) -> None:
-        part = self.path.with_name(f"{PINS_FILE}.part")
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            file.write("".join(f"{each} {pins[each]}\n" for each in sorted(pins)))
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(self.path)
 
     def _read(self) -> dict[str, str]:
         try:

@@ -17,6 +17,7 @@ from stat import S_IMODE
 from typing import Final
 
 from securechat.client.errors import ClientError, Exit
+from securechat.disk.whole import write_whole
 from securechat.e2e.identity import new_person
 from securechat.e2e.keystore import Cost, KeyStore, Secrets, StoreError, StoreFault, open_store
 from securechat.e2e.prekeys import PrekeyRing
@@ -77,8 +78,8 @@ class KeyFile:
         """Write the store as it is now. Raises `ClientError` where that cannot be done."""
         try:
             # The counter comes second: a crash in between leaves one that is too low, and never one too high.
-            self._replace(self.path, store.write())
-            self._replace(self.counter_path, b"%d\n" % store.counter)
+            write_whole(self.path, store.write(), 0o600)
+            write_whole(self.counter_path, b"%d\n" % store.counter, 0o600)
         except OSError as wrong:
             raise self._trouble("write", self.path, wrong) from wrong
 
@@ -157,21 +158,6 @@ class KeyFile:
             return None
         except OSError as wrong:
             raise self._trouble("read", self.path, wrong) from wrong
-
-    def _replace(self, path: Path, data: bytes) -> None:
-        """Put a file in its place, whole or not at all, also where the power fails."""
-        part = path.with_name(f"{path.name}.part")
-        part.unlink(missing_ok=True)
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
     def _remembered(self) -> int:
         """The counter of the last writing; 0 where nobody remembers it, which only lets an older store by."""

@@ -105,7 +105,14 @@ class Room:
     @property
     def repeats(self) -> bool:
         """Whether it is not known yet of something of ours if it was taken before the link was lost."""
-        return any(each.repeated for each in self.outbox.values())
+        # Messages are posted in their order, so what was posted before stands first.
+        first = next(iter(self.outbox.values()), None)
+        return first is not None and first.repeated
+
+    @property
+    def is_repeating(self) -> bool:
+        """Whether such a message is posted again and not answered yet."""
+        return self.repeats and next(iter(self.outbox.values())).posted
 
     def is_new(self, sender: bytes, message_id: bytes) -> bool:
         """Note a message as shown; False where its sender (an identity key) has said it before.

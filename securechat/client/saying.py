@@ -114,7 +114,7 @@ class Saying:
         waiting = next((each for each in room.outbox.values() if not each.posted), None)
         if waiting is None or secure is None or not self._may_say(room) or self._unanswered >= self._window:
             return
-        if any(each.posted and each.repeated for each in room.outbox.values()):
+        if room.is_repeating:
             return  # the next message has to say whether this one was delivered as it is sealed now
         try:
             if self._hand(room, secure):
@@ -186,6 +186,9 @@ class Saying:
         if member is None:
             return []
         now_ms = self._now_ms()
+        lacks = member in secure.to_hand(now_ms)
+        if not sids and not lacks:
+            return []
         try:
             prekey = read_prekey(record, device, now_ms)
             blobs = [secure.hand(member, prekey, now_ms, sid) for sid in sids]
@@ -196,7 +199,8 @@ class Saying:
             return []  # they get our key when the change is accepted
         except (E2EError, SignedError):
             # They have offered none that is good: they ask for our key when they are back.
-            secure.pass_over(member)
+            if lacks:
+                secure.pass_over(member)
             return []
 
     def _send_blobs(self, room: str, blobs: list[tuple[bytes, bytes]]) -> None:

@@ -22,8 +22,9 @@ from cryptography.x509.oid import NameOID
 from OpenSSL import crypto
 from twisted.internet.ssl import CertificateOptions, TLSVersion
 
+from securechat.disk.whole import write_whole
 from securechat.relay.errors import RelayError
-from securechat.relay.files import check_private, write_new
+from securechat.relay.files import check_private
 
 KEY_FILE: Final = "relay.key"
 CERTIFICATE_FILE: Final = "relay.crt"
@@ -48,7 +49,7 @@ def load_or_make(directory: Path, now: datetime) -> tuple[ec.EllipticCurvePrivat
             certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
         else:
             certificate = _make_certificate(key, now)
-            write_new(certificate_path, certificate.public_bytes(Encoding.PEM), 0o644)
+            write_whole(certificate_path, certificate.public_bytes(Encoding.PEM), 0o644)
         belongs = certificate.public_key() == key.public_key()
     except OSError as wrong:
         # A full disk names no file.
@@ -105,7 +106,7 @@ def _load_key(path: Path) -> ec.EllipticCurvePrivateKey:
 
 def _make_key(path: Path) -> ec.EllipticCurvePrivateKey:
     key = ec.generate_private_key(ec.SECP256R1())
-    write_new(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600)
+    write_whole(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600)
     return key
 
 

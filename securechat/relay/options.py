@@ -17,8 +17,10 @@ def _number(least: float, kind: type, beyond: float = 1e9) -> Any:
 
 
 def _motd(text: str) -> str:
-    if len(text) > 1_000:
-        raise ValueError("at most 1000 characters")
+    from securechat.wire.messages import MOTD_CHARACTERS
+
+    if len(text) > MOTD_CHARACTERS:
+        raise ValueError(f"at most {MOTD_CHARACTERS} characters")
     text.encode()  # raises a ValueError where the command line was no UTF-8
     return text
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final
+from typing import Any
 
 from OpenSSL.SSL import Context
 from twisted.application.service import Service
@@ -21,8 +21,7 @@ from securechat.relay.certificate import load_again, load_or_make, tls_options
 from securechat.relay.errors import RelayError
 from securechat.wire.address import fingerprint
 from securechat.wire.errors import kind_and_place
-
-MOTD_CHARACTERS: Final = 1_000
+from securechat.wire.messages import MOTD_CHARACTERS
 
 
 @implementer(IOpenSSLContextFactory)

@@ -1,7 +1,7 @@
 """Records as rows: the statement that keeps each, what stands in the clear beside it, and what is sealed."""
 
 from collections.abc import Iterator, Sequence
-from struct import Struct
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -17,6 +17,7 @@ from securechat.relay.records import (
     RoomEnded,
 )
 from securechat.relay.storage_key import KEY_ID, StorageKey
+from securechat.signed.encoding import u32
 
 KEEP_HOURS: Final = 14 * 24
 """For how long a message is kept."""
@@ -44,7 +45,6 @@ _END_ROOM: Final = (
     "UPDATE rooms SET room_tag = NULL, row = x'' WHERE room_tag = ?1",
 )
 
-_U32: Final = Struct("!I")
 _encode: Final = msgspec.msgpack.Encoder().encode
 
 
@@ -60,7 +60,7 @@ class Row(NamedTuple):
 
 def associated(table: str, tag: bytes = b"", number: int = 0) -> bytes:
     """What a row is bound to: its key, its table, the tag by which it is found and its place among equals."""
-    return b"".join((KEY_ID, table.encode(), b"\0", tag, _U32.pack(number)))
+    return b"".join((KEY_ID, table.encode(), b"\0", tag, u32(number)))
 
 
 def drops_keys(records: Sequence[Record]) -> bool:
@@ -72,24 +72,26 @@ def rows(records: Sequence[Record], key: StorageKey) -> Iterator[Row]:
     """The statements for records, in their order."""
     gone = {record.serial for record in records if isinstance(record, KeyGone)}
     waits = {record.serial for record in records if isinstance(record, KeyWaits)}
+    # Most records of a batch are of few rooms.
+    room_tag = cache(lambda room: key.tag("rooms", room.encode()))
     for record in records:
         match record:
             case OwnerChanged(owner=owner):
                 tag = key.tag("owners", owner.name.encode())
                 yield Row(_PUT_OWNER, (tag,), associated("owners", tag), _encode(owner))
             case EntryTaken(room=room, number=number, entry=entry):
-                tag = key.tag("rooms", room.encode())
+                tag = room_tag(room)
                 if number == 0:
                     yield Row(_PUT_ROOM, (tag,), associated("rooms", tag), room.encode())
                 yield Row(_PUT_ENTRY, (tag, number), associated("entries", tag, number), entry)
             case KeyDrawn():
-                tag = key.tag("rooms", record.room.encode())
+                tag = room_tag(record.room)
                 yield Row(_PUT_EPOCH, (tag,), associated("epochs", tag), record.epoch + record.key)
             case RoomEnded():
-                tag = key.tag("rooms", record.room.encode())
+                tag = room_tag(record.room)
                 yield from (Row(statement, (tag,)) for statement in _END_ROOM)
             case MessageTaken(seq=seq, tag=post_tag, time_ms=time_ms):
-                tag = key.tag("rooms", record.room.encode())
+                tag = room_tag(record.room)
                 clear = (tag, seq, post_tag, time_ms // HOUR_MS + KEEP_HOURS)
                 text = _encode((record.sender, record.post_id, record.epoch, time_ms, record.sealed))
                 yield Row(_PUT_MESSAGE, clear, associated("messages", post_tag), text)

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from securechat.crypto.aead import MAC_KEY_BYTES, SECRET_BYTES, message_key
+from securechat.disk.whole import write_whole
 from securechat.relay.errors import RelayError
-from securechat.relay.files import check_private, write_new
+from securechat.relay.files import check_private
+from securechat.signed.encoding import lp
 
 KEY_FILE: Final = "storage.key"
 KEY_ID: Final = b"\x01"
@@ -30,8 +32,7 @@ class StorageKey:
 
     def tag(self, table: str, *parts: bytes) -> bytes:
         """What a row of a table is found by; each part counts with its length."""
-        text = b"".join([table.encode(), b"\0", *(len(part).to_bytes(4, "big") + part for part in parts)])
-        return hmac.digest(self._index_key, text, "sha256")[:TAG_BYTES]
+        return hmac.digest(self._index_key, table.encode() + b"\0" + lp(*parts), "sha256")[:TAG_BYTES]
 
 
 def load_or_make(directory: Path, elsewhere: Path | None, store: Path) -> StorageKey:
@@ -46,7 +47,7 @@ def load_or_make(directory: Path, elsewhere: Path | None, store: Path) -> Storag
             raise RelayError(f"{path} is missing, and without it {store} cannot be read")
         else:
             secret = urandom(SECRET_BYTES)
-            write_new(path, secret, 0o600)
+            write_whole(path, secret, 0o600)
     except OSError as wrong:
         raise RelayError(f"cannot use {path}: {wrong.strerror}") from wrong
     if len(secret) != SECRET_BYTES:

@@ -44,6 +44,9 @@ RUN_ITEMS: Final = 1_024
 ROOM_MEMBERS: Final = 1_024
 """The most members of one room, so that the names in `Present` fit a frame."""
 
+MOTD_CHARACTERS: Final = 1_000
+"""The longest message of the day."""
+
 HandleText = Annotated[str, Meta(min_length=1, max_length=32)]
 """A user's name as the relay has accepted it."""
 
@@ -117,7 +120,7 @@ class Greeting(_Wire, frozen=True, tag="Greeting"):
 
     version: Count
     nonce: Annotated[bytes, Meta(min_length=32, max_length=32)]
-    motd: Annotated[str, Meta(max_length=1_000)]
+    motd: Annotated[str, Meta(max_length=MOTD_CHARACTERS)]
 
 
 class Hello(_Wire, frozen=True, tag="Hello"):

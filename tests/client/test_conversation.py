@@ -6,6 +6,7 @@ from itertools import product
 
 from securechat.client.events import Gap, Keyed, Message, Missed, NotSent, Sent
 from securechat.e2e.body import TEXT_BYTES
+from securechat.e2e.chain import read_frame
 from securechat.relay.limits import RelayLimits
 from securechat.wire import messages as wire
 from securechat.wire.codes import REASONS, Code
@@ -216,6 +217,22 @@ class WindowTests(TownCase):
             self.assertEqual(bob.keys.device.public in devices, not answered)
             self.assertEqual([text for _, text in bob.heard()], ["one", "two"])
             self.assertEqual(bob.said(wire.Ask), [])
+
+    def test_asked_by_a_changed_key(self) -> None:
+        """Somebody whose key changed, who asks and has no good prekey, does not make others begin new sessions."""
+        town = self.town()
+        alice, bob, carol = town.enter("alice", "bob", "carol")
+        alice.secrets.pins.meet("bob", bytes(32))
+        frames = []
+        for text in ("one", "two"):
+            alice.conversation.say(LOBBY, text)
+            town.settle()
+            frames.append(read_frame(alice.said(wire.Post)[-1].items[0][1]))
+            device = bob.keys.device.public
+            alice.hear(wire.Asked(LOBBY, device, frames[0].header.sid))
+            alice.hear(wire.Prekeys([(device, b"")]))
+        self.assertEqual(frames[0].header.sid, frames[1].header.sid)
+        self.assertEqual([text for _, text in carol.heard()], ["one", "two"])
 
     def test_missed_between_own(self) -> None:
         """What others said while the link was lost is told as missed, and not what we said ourselves before."""

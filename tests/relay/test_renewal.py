@@ -17,8 +17,9 @@ from zope.interface import implementer
 
 from securechat.relay.certificate import CERTIFICATE_FILE, KEY_FILE
 from securechat.relay.errors import RelayError
-from securechat.relay.renewal import MOTD_CHARACTERS, Certified, Reload, read_motd
+from securechat.relay.renewal import Certified, Reload, read_motd
 from securechat.wire.address import fingerprint
+from securechat.wire.messages import MOTD_CHARACTERS
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 

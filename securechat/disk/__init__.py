@@ -1,0 +1,1 @@
+"""Files that must be whole: what relay and client both do with a disk."""
