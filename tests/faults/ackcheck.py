@@ -24,7 +24,11 @@ class Life:
     since: int | None = None
     """The number of the first message that it must know of; None: the first one that it knows of."""
     cut: bool = False
-    """It was killed: of what came at the end it may have shown nothing."""
+    """It was killed: of what came at the end it may have shown nothing.
+
+    That end begins behind what it showed last, and not behind what was acknowledged to it: an `Ack` may come before
+    messages with lower numbers (docs/PROTOCOL.md, Hearing).
+    """
     acked: list[tuple[str, str, int]] = field(default_factory=list)
     """Id, text and number of what the relay has taken of it, in order."""
     shown: list[tuple[int, str, bool]] = field(default_factory=list)
@@ -64,9 +68,14 @@ class Life:
         return (missed | set(self.unreadable) | set(self.held)) - {seq for seq, _, _ in self.shown}
 
     @property
+    def heard(self) -> set[int]:
+        """The numbers of what it showed, or said that it cannot show."""
+        return self.told | {seq for seq, _, _ in self.shown}
+
+    @property
     def known(self) -> set[int]:
         """The numbers of which it knows what became of them."""
-        return self.told | {seq for seq, _, _ in self.shown} | {seq for _, _, seq in self.acked}
+        return self.heard | {seq for _, _, seq in self.acked}
 
 
 @dataclass(frozen=True)
@@ -118,7 +127,7 @@ def _of_one(life: Life, acked: dict[int, str], last: int) -> Iterable[str]:
         yield "knows nothing at all"
         return
     first = min(known) if life.since is None else life.since
-    end = max(known) if life.cut else last
+    end = max(life.heard, default=0) if life.cut else last
     for seq in range(first, end + 1):
         if seq not in known:
             what = "acknowledged and not shown" if seq in acked else "missing"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -117,6 +118,17 @@ class CheckTests(SynchronousTestCase):
         self.assertEqual(["carol: 5 is acknowledged and not shown"], check(lives).wrong)
         del first.shown[0]
         self.assertIn("carol: 1 is acknowledged and not shown", check(lives).wrong)
+
+    def test_acknowledged_before_the_end(self) -> None:
+        """Who was killed owes nothing behind what it showed last, though an own number is higher; all before it."""
+        cut = Life("dave", cut=True, since=2, shown=self.carol.shown[1:3], acked=[("d", "late", 9)])
+        told = replace(cut, acked=[("d", "late", 9)], shown=[*cut.shown, self.carol.shown[4]])
+        self.assertEqual(
+            [], [each for each in check([self.alice, self.bob, self.carol, cut]).wrong if "dave" in each]
+        )
+        self.assertIn(
+            "dave: 4 is acknowledged and not shown", check([self.alice, self.bob, self.carol, told]).wrong
+        )
 
     def test_reads(self) -> None:
         """What clients write with --json is read, of one room, up to where they were cut off."""
