@@ -60,7 +60,8 @@ def _sources() -> dict[str, bytes]:
 
 
 def _compiled(compiler: str, sources: dict[str, bytes], architecture: str) -> bytes:
-    with TemporaryDirectory(prefix="securechat-kernels-") as made:
+    # A program may end, and this folder with it, while the compiler still writes into it.
+    with TemporaryDirectory(prefix="securechat-kernels-", ignore_cleanup_errors=True) as made:
         folder = Path(made)
         for name, source in sources.items():
             (folder / name).write_bytes(source)

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
@@ -127,6 +129,31 @@ class ModuleTests(SynchronousTestCase):
         self.write("#!/bin/sh\nexec sleep 60\n")
         self.patch(kernel_build, "COMPILE_TIMEOUT_S", 0.1)
         self.assertIn("did not end", self.reason())
+
+    def test_the_program_ends(self) -> None:
+        """A program that ends while another thread compiles says nothing of it."""
+        loop = 'while [ -d "${last%/*}" ]; do n=$((n + 1)); : >"${last%/*}/$n"; done'
+        self.write(f"#!/bin/sh\nfor last; do :; done\n{loop}\n")
+        program = (
+            "import sys, threading, time\n"
+            "from pathlib import Path\n"
+            "from securechat.crypto.cache import Cache\n"
+            "from securechat.crypto.kernel_build import module_for\n"
+            "ask = lambda: module_for('sm_90', Cache(Path(sys.argv[1])), lambda: sys.argv[2])\n"
+            "threading.Thread(target=ask, daemon=True).start()\n"
+            "time.sleep(0.5)\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program, str(self.folder / "cache"), str(self.compiler)],
+            capture_output=True,
+            env={**os.environ, "TMPDIR": str(self.folder)},
+            text=True,
+            timeout=60,
+        )
+        for left in self.folder.glob("securechat-kernels-*"):
+            # The compiler ends with its folder.
+            left.rename(self.folder / "left")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
 
     def test_unwritable_cache(self) -> None:
         """Where nothing can be kept, the module is compiled each time."""
