@@ -58,7 +58,7 @@ class Following:
         if not room.asking:
             room.asking = True
             known = 0 if room.secure is None or room.from_start else len(room.secure.roster) - 1
-            self._send(wire.Enter(room.name, known))
+            self._send(wire.Enter(room.name, known, wire.LAST_SEQ))
 
     def roster(self, room: Room, roster: wire.Roster) -> list[Entry]:
         """Entries of a room's log came; gives those that are new."""

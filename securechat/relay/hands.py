@@ -59,7 +59,7 @@ class Hands:
     def _frames(self, client: Client, room: str) -> Iterator[bytes]:
         take = partial(self.waiting.take, client.device, room)
         for items in iter(take, []):
-            yield frame(SealedKey(room, items))
+            yield frame(SealedKey(room, 0, items))
         self._feeding[client].discard(room)
 
     def put_out(self, room: Room, device: bytes) -> None:

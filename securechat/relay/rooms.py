@@ -28,7 +28,7 @@ from securechat.relay.space import never
 from securechat.relay.telling import Telling
 from securechat.wire.codes import Code
 from securechat.wire.framing import frame
-from securechat.wire.messages import RUN_ITEMS, Ack, Append, Ask, Declined, Enter, Hand, Post
+from securechat.wire.messages import RUN_ITEMS, Ack, Append, Ask, Declined, Enter, Hand, Post, Seen
 
 
 @dataclass(slots=True, frozen=True)
@@ -36,7 +36,7 @@ class _Request:
     """Somebody asks for something, or with nothing is gone."""
 
     client: Client
-    what: Enter | Append | Hand | Ask | None
+    what: Enter | Append | Hand | Ask | Seen | None
 
 
 @dataclass(slots=True, eq=False)
@@ -78,7 +78,7 @@ class Rooms:
         self._keeping = False
         """Whether the log has a batch that it has not kept yet."""
 
-    def ask(self, client: Client, what: Enter | Append | Hand | Ask) -> None:
+    def ask(self, client: Client, what: Enter | Append | Hand | Ask | Seen) -> None:
         """Do what somebody asks for, in its turn."""
         self._add(_Request(client, what))
 
@@ -143,9 +143,9 @@ class Rooms:
             self.memberships.hands.hand(client, what)
         elif isinstance(what, Ask):
             self.memberships.hands.ask(client, what)
-        else:
+        elif what is None:
             self.memberships.gone(client)
-        if refusal is not None and what is not None:
+        if refusal is not None and isinstance(what, Enter | Append):
             self.declined[refusal] += 1
             client.put(frame(Declined(what.room, [], refusal)))
 
@@ -220,4 +220,4 @@ class Rooms:
 
 def _waits(request: _Request) -> bool:
     """Whether a request is carried out only when the posts before it are kept."""
-    return not isinstance(request.what, Hand | Ask)
+    return not isinstance(request.what, Hand | Ask | Seen)

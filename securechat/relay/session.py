@@ -41,11 +41,12 @@ from securechat.wire.messages import (
     Prekeys,
     Refused,
     Renew,
+    Seen,
     Want,
     Welcome,
 )
 
-Request = Renew | Enter | Append | Want | Lookup | Hand | Ask
+Request = Renew | Enter | Append | Want | Lookup | Hand | Ask | Seen
 """What only clients that are logged in may ask for."""
 
 _PREKEYS_A_FRAME = 30

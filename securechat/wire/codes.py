@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Code(StrEnum):
-    """The reason in `Refused`, `Declined` and `Goodbye`; docs/PROTOCOL.md says what a client should do."""
+    """The reason in `Refused`, `Declined`, `Gap` and `Goodbye`; docs/PROTOCOL.md says what a client should do."""
 
     # The login was not taken (`Refused`).
     VERSION = "version"
@@ -14,6 +14,7 @@ class Code(StrEnum):
     BAD_CERTIFICATE = "bad-certificate"
     NAME_OWNED = "name-owned"
     TIMED_OUT = "timed-out"
+    BUSY = "busy"
 
     # The stream was not understood, or more came than was agreed (`Refused`).
     EMPTY_FRAME = "empty-frame"
@@ -34,6 +35,11 @@ class Code(StrEnum):
     BAD_ENTRY = "bad-entry"
     STALE_ENTRY = "stale-entry"
     STALE_EPOCH = "stale-epoch"
+    STORAGE_FULL = "storage-full"
+
+    # There is nothing under these numbers (`Gap`); `not-a-member` as well.
+    EXPIRED = "expired"
+    NOT_KEPT = "not-kept"
 
     # The link ends though its last frame was in order (`Goodbye`).
     QUIT = "quit"
@@ -52,6 +58,7 @@ REASONS: dict[Code, str] = {
     Code.BAD_CERTIFICATE: "the login was not signed as it must be, or for another relay or link",
     Code.NAME_OWNED: "this name belongs to somebody else, for good",
     Code.TIMED_OUT: "no login came in time",
+    Code.BUSY: "this relay has as much to do as it can; try again in a while",
     Code.EMPTY_FRAME: "a frame was empty",
     Code.OVERSIZED_FRAME: "a frame was longer than 64 KiB",
     Code.NOT_A_MESSAGE: "a frame held no message",
@@ -68,6 +75,9 @@ REASONS: dict[Code, str] = {
     Code.BAD_ENTRY: "this change of the room is not in order, or not yours to make",
     Code.STALE_ENTRY: "the room was changed by somebody else first",
     Code.STALE_EPOCH: "the members changed; seal for the new epoch",
+    Code.STORAGE_FULL: "the relay has no room to keep more",
+    Code.EXPIRED: "it was kept for as long as this room keeps messages",
+    Code.NOT_KEPT: "this relay keeps no messages",
     Code.QUIT: "goodbye",
     Code.REPLACED: "you logged in again somewhere else",
     Code.SHUTDOWN: "the relay is stopping",

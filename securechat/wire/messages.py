@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from securechat.wire.codes import Code
 
-VERSION: Final = 2
+VERSION: Final = 3
 """The version of the protocol in `Greeting` and `Hello`."""
 
 FRAME_BYTES: Final = 64 * 1024
@@ -47,6 +47,9 @@ ROOM_MEMBERS: Final = 1_024
 MOTD_CHARACTERS: Final = 1_000
 """The longest message of the day."""
 
+LAST_SEQ: Final = 2**63 - 1
+"""The highest number that a message can have. Who knows everything up to it is told what is said from now on."""
+
 HandleText = Annotated[str, Meta(min_length=1, max_length=32)]
 """A user's name as the relay has accepted it."""
 
@@ -65,7 +68,7 @@ Key = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Sealed = Annotated[bytes, Meta(min_length=1, max_length=SEALED_BYTES)]
 """A sealed message, which the relay does not open."""
 
-Seq = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Seq = Annotated[int, Meta(ge=0, le=LAST_SEQ)]
 """The number of a message in its room; the first is 1."""
 
 Milliseconds = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -154,10 +157,11 @@ class Refused(_Wire, frozen=True, tag="Refused"):
 
 
 class Enter(_Wire, frozen=True, tag="Enter"):
-    """A client wants to be told of a room, of whose log it knows the first `have` entries."""
+    """A client wants to be told of a room: its log from entry `have` on, and what came after message `after`."""
 
     room: RoomName
     have: Count
+    after: Seq
 
 
 class Append(_Wire, frozen=True, tag="Append"):
@@ -234,9 +238,13 @@ class Hand(_Wire, frozen=True, tag="Hand"):
 
 
 class SealedKey(_Wire, frozen=True, tag="SealedKey"):
-    """Keys that members have sealed to this device, each with the member's name, which only the relay says."""
+    """Keys that members have sealed to this device, each with the member's name, which only the relay says.
+
+    They wait until the client has `Seen` that it was `handed` them.
+    """
 
     room: RoomName
+    handed: Seq
     items: Annotated[list[tuple[HandleText, Blob]], Meta(min_length=1, max_length=BUNDLE_ITEMS)]
 
 
@@ -279,6 +287,21 @@ class Delivery(_Wire, frozen=True, tag="Delivery"):
     items: Annotated[list[tuple[HandleText, Milliseconds, Sealed]], Meta(min_length=1, max_length=RUN_ITEMS)]
 
 
+class Gap(_Wire, frozen=True, tag="Gap"):
+    """There is nothing for this client under these numbers, and why."""
+
+    room: RoomName
+    first: Seq
+    last: Seq
+    code: Code
+
+
+class Seen(_Wire, frozen=True, tag="Seen"):
+    """A client has stored what it was told: of each room the messages up to a number, and the keys handed to it."""
+
+    items: Annotated[list[tuple[RoomName, Seq, Seq]], Meta(min_length=1, max_length=BUNDLE_ITEMS)]
+
+
 class Declined(_Wire, frozen=True, tag="Declined"):
     """These posts, or with no id the `Enter` or `Append`, were not carried out; the link stays."""
 
@@ -316,6 +339,7 @@ FromRelay = (
     | Asked
     | Ack
     | Delivery
+    | Gap
     | Declined
     | Ping
     | Pong
@@ -323,7 +347,7 @@ FromRelay = (
 )
 """What a client may receive."""
 
-FromClient = Hello | Renew | Enter | Append | Want | Lookup | Hand | Ask | Post | Ping | Pong | Goodbye
+FromClient = Hello | Renew | Enter | Append | Want | Lookup | Hand | Ask | Post | Seen | Ping | Pong | Goodbye
 """What the relay may receive."""
 
 Message = FromRelay | FromClient

@@ -114,7 +114,7 @@ class KeyTests(BitCase):
         self.says(self.alice, "secret")
         ((sender, blob),) = kept[0].items
         for broken in flipped(blob):
-            self.bob.conversation.received(wire.SealedKey(LOBBY, [(sender, broken)]))
+            self.bob.conversation.received(wire.SealedKey(LOBBY, 0, [(sender, broken)]))
         self.assertEqual((self.bob.heard(), len(self.bob.told(Held))), ([], 1))
         self.bob.conversation.received(kept[0])
         self.assertEqual(self.bob.heard(), [("alice", "secret")])

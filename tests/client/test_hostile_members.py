@@ -212,7 +212,7 @@ class SealedKeyTests(MemberCase):
         """What carol hands on lets bob open nothing, whoever it is said to be from; alice's own key does."""
         self.carol.send(wire.Hand(LOBBY, [(self.bob.keys.device.public, blob)]))
         self.town_.settle()
-        self.bob.hear(wire.SealedKey(LOBBY, [("alice", blob)]))
+        self.bob.hear(wire.SealedKey(LOBBY, 0, [("alice", blob)]))
         self.assertEqual((self.bob.heard(), secure(self.bob, LOBBY).held), ([], 1))
         self.alice.conversation.rekey(LOBBY)
         self.assert_goes_on()

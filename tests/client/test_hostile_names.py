@@ -40,7 +40,7 @@ class WireTests(LinkCase):
             wire.Found(LONG, b"", False),
             wire.Present("#room", ["alice", LONG]),
             wire.Presence("#room", LONG, True),
-            wire.SealedKey("#room", [(LONG, b"blob")]),
+            wire.SealedKey("#room", 0, [(LONG, b"blob")]),
             wire.Delivery("#room", 1, [("bob", 0, b"sealed"), (LONG, 0, b"sealed")]),
             wire.Roster(f"#{LONG}", 0, [], 0, 0),
             wire.SessionKey(f"#{LONG}", bytes(32), bytes(32)),

@@ -12,7 +12,7 @@ from securechat.client.link import LOGIN_S, RENEW_S
 from securechat.wire import messages as wire
 from securechat.wire.codes import REASONS, Code
 from securechat.wire.framing import farewell, frame
-from securechat.wire.messages import Enter, Goodbye, Ping, Pong, Refused
+from securechat.wire.messages import LAST_SEQ, Enter, Goodbye, Ping, Pong, Refused
 from tests.client.link_harness import (
     FAREWELLS,
     GREETING,
@@ -53,10 +53,10 @@ class LoginTests(LinkCase):
         self.log_in()
         roster = wire.Roster("#lobby", 0, [b"entry"], 1, 0)
         self.hears(roster, Ping())
-        self.link.send(Enter("#lobby", 0))
+        self.link.send(Enter("#lobby", 0, LAST_SEQ))
         self.clock.advance(0)
         self.assertEqual(self.listener.received_messages, [roster])
-        self.assertEqual(self.said(), [Pong(), Enter("#lobby", 0)])
+        self.assertEqual(self.said(), [Pong(), Enter("#lobby", 0, LAST_SEQ)])
 
     def test_what_a_login_is_for(self) -> None:
         """What is signed is the relay's nonce, and without TLS no key and no link."""

@@ -18,7 +18,7 @@ from securechat.wire import messages as wire
 from securechat.wire.address import Address
 from securechat.wire.codes import Code
 from securechat.wire.framing import farewell
-from securechat.wire.messages import Enter
+from securechat.wire.messages import LAST_SEQ, Enter
 from tests.client.link_harness import (
     FAREWELLS,
     GREETING,
@@ -116,7 +116,7 @@ class AgainTests(LinkCase):
         """What is sent while there is no link is dropped and is not said on the next one."""
         self.log_in()
         self.transport.lose()
-        self.link.send(Enter("#lobby", 0))
+        self.link.send(Enter("#lobby", 0, LAST_SEQ))
         self.clock.advance(0.5)
         self.log_in()
         self.clock.advance(0)
@@ -235,9 +235,9 @@ class StopTests(LinkCase):
     def test_logged_in(self) -> None:
         """A link that is up says goodbye, after what was sent before; its end is not told as a loss."""
         self.log_in()
-        self.link.send(Enter("#lobby", 0))
+        self.link.send(Enter("#lobby", 0, LAST_SEQ))
         self.assert_stops()
-        self.assertEqual(self.said(), [Enter("#lobby", 0), farewell(Code.QUIT)])
+        self.assertEqual(self.said(), [Enter("#lobby", 0, LAST_SEQ), farewell(Code.QUIT)])
         self.assertEqual(self.listener.downs, [])
 
     def test_closed_by_the_relay_first(self) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from securechat.wire.address import Address
-from securechat.wire.messages import Append, Enter
+from securechat.wire.messages import LAST_SEQ, Append, Enter
 from tests.faults.programs import FaultCase, Relay
 from tests.relay.process import Talker
 
@@ -59,7 +59,7 @@ class CanaryTests(FaultCase):
         """Things that a careless relay would log with what they were about."""
         talker = Talker(self, address)
         talker.login(NAME)
-        talker.send(Enter(ROOM, 0), Append(ROOM, TEXT.encode()), Enter(TEXT, 0))
+        talker.send(Enter(ROOM, 0, LAST_SEQ), Append(ROOM, TEXT.encode()), Enter(TEXT, 0, LAST_SEQ))
         talker.socket.sendall(b"\0\0\0\x20" + f"\x92\xa5Enter {TEXT} {NAME}".encode("latin-1").ljust(32))
         list(talker.messages())
         other = Talker(self, address)

@@ -7,7 +7,7 @@ from signal import SIGCONT, SIGSTOP
 from threading import Thread
 from typing import Final
 
-from securechat.wire.messages import Delivery, Enter, Roster, SessionKey
+from securechat.wire.messages import LAST_SEQ, Delivery, Enter, Roster, SessionKey
 from tests.faults.programs import LOBBY, MIB, Client, FaultCase, Relay
 from tests.relay.people import Chain
 from tests.relay.process import Talker
@@ -29,7 +29,7 @@ class Counter(Thread):
         self.seqs: list[int] = []
         self._talker = Talker(case, relay.address)
         who = self._talker.login(name)
-        self._talker.send(Enter(LOBBY, 0))
+        self._talker.send(Enter(LOBBY, 0, LAST_SEQ))
         entries: list[bytes] = []
         total = 1
         while len(entries) < total:

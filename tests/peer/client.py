@@ -118,7 +118,7 @@ class PlainClient(Wire):
         self._unanswered = 0
         super().__init__(address, timeout_s)
         self.greeting = self.wait_for("Greeting")
-        if self.greeting[1] != 2:
+        if self.greeting[1] != 3:
             raise BrokenError("version")
 
     # What one does with it.
@@ -138,7 +138,7 @@ class PlainClient(Wire):
         proof = sc1.sign(keys.device_key, "login", lp(*bound))
         newest = keys.newest_record(now_ms())
         sent = {"certificate": keys.certificate, "prekey": newest, "proof": proof, **wrong}
-        return "Hello", 2, sent["certificate"], sent["prekey"], sent["proof"]
+        return "Hello", 3, sent["certificate"], sent["prekey"], sent["proof"]
 
     def login(self, person: Person | str) -> None:
         """Log in. PeerError is raised with the code where the relay refuses."""
@@ -154,7 +154,7 @@ class PlainClient(Wire):
     def ask(self, room: str) -> Log:
         """Be told of a room, and wait for its log and, as a member, its key. PeerError where it is declined."""
         known = self.rooms.get(room)
-        self.send("Enter", room, len(known.log.entries) if known else 0)
+        self.send("Enter", room, len(known.log.entries) if known else 0, 2**63 - 1)
         self._until(room, ("Roster",), lambda: self._is_whole(room))
         if self.is_member(room):
             self._until(room, ("SessionKey",), lambda: True)
@@ -346,7 +346,7 @@ class PlainClient(Wire):
         self._retry(name)
         self._go_on(name)
 
-    def on_sealedkey(self, name: str, items: list[tuple[str, bytes]]) -> None:
+    def on_sealedkey(self, name: str, _: int, items: list[tuple[str, bytes]]) -> None:
         room = self.rooms[name]
         for _, blob in items:
             try:

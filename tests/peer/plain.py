@@ -229,8 +229,8 @@ class PlainClient:
         me = self.person = Person(who) if isinstance(who, str) else who
         signed = lp(self.relay, me.name.encode(), me.dk, self.nonce, self.exporter)
         proof = me.device.sign(b"securechat/1 login\0" + signed)
-        for name in self._request("Welcome", "Hello", 2, me.certificate, me.prekey, proof):
-            self._request(name, "Enter", name, 0)
+        for name in self._request("Welcome", "Hello", 3, me.certificate, me.prekey, proof):
+            self._request(name, "Enter", name, 0, 2**63 - 1)
 
     def enter(self, name: str) -> None:
         """Be a member of an open room; it is founded where there is none."""
@@ -239,7 +239,7 @@ class PlainClient:
 
     def found(self, name: str, join: bytes = b"closed") -> None:
         """Found a room; one that is there is entered."""
-        if self._request(name, "Enter", name, 0) == "no-such-room":
+        if self._request(name, "Enter", name, 0, 2**63 - 1) == "no-such-room":
             detail = lp(self.person.certificate, name.encode(), os.urandom(16), lp(join, bytes(4)))
             self._append(name, b"create", self.person.ik, b"owner", detail)
 
@@ -349,7 +349,7 @@ class PlainClient:
     def _handle(self, body: bytes) -> None:
         self.captured.append(body)
         match msgpack.decode(body):
-            case ["Greeting", 2, bytes(answer), str()] | ["Welcome", str(), list(answer), list()]:
+            case ["Greeting", 3, bytes(answer), str()] | ["Welcome", str(), list(answer), list()]:
                 self.answers["Welcome" if isinstance(answer, list) else "Greeting"] = answer
             case ["Refused" | "Goodbye", str(code), str(reason)]:
                 raise PeerError(code, reason)
@@ -374,7 +374,7 @@ class PlainClient:
                     self.answers[room.name] = ""
             case ["SessionKey", str(name), bytes(epoch), bytes(key)]:
                 self._room(name).keys[epoch] = self.answers["SessionKey"] = key
-            case ["SealedKey", str(name), list(items)]:
+            case ["SealedKey", str(name), int(), list(items)]:
                 for _, blob in items:
                     with suppress(*BAD):  # nobody is told
                         self._open_key(self._room(name), blob)
@@ -426,7 +426,7 @@ class PlainClient:
             body = lp(n.to_bytes(4), previous, op, ik, role, (time.time_ns() // 1_000_000).to_bytes(8), detail)
             entry = lp(body, me.dk, me.device.sign(b"securechat/1 room\0" + body))
             if self._request(name, "Append", name, entry) == "stale-entry":  # somebody was faster
-                self._request(name, "Enter", name, 0)
+                self._request(name, "Enter", name, 0, 2**63 - 1)
 
     def _hand(self, room: Room, own: Session, device: bytes) -> None:
         record, me, member = self._request(device, "Want", [device]), self.person, room.find(device)

@@ -432,7 +432,7 @@ class LogTests(harness.PeerCase):
     def test_have(self) -> None:
         """Who knows the beginning of a log is told the rest of it, and who knows more is told of nothing."""
         for have, first in ((0, 0), (1, 1), (2, 2), (9, 2)):
-            self.owner.send("Enter", self.room, have)
+            self.owner.send("Enter", self.room, have, 2**63 - 1)
             _, _, told, entries, total, last_seq = self.owner.wait_for("Roster")
             self.assertEqual((first, 2 - first, 2, 0), (told, len(entries), total, last_seq))
             for kind in ("Present", "SessionKey"):
@@ -518,11 +518,11 @@ class PostTests(harness.PeerCase):
         name, other = self.plain.name, self.other.name
         no_rooms = ("##", "lobby", "#Up", "#a b", "#\x1b[31m", "#" + "a" * 33, "@" + name)
         asked: dict[str, tuple[str, tuple[object, ...]]] = {
-            **{f"enter {room!r}": ("bad-room", ("Enter", room, 0)) for room in no_rooms},
+            **{f"enter {room!r}": ("bad-room", ("Enter", room, 0, 0)) for room in no_rooms},
             **{f"found {room!r}": ("bad-room", ("Append", room, b"entry")) for room in no_rooms},
-            "enter with oneself": ("bad-room", ("Enter", f"@{name}+{name}", 0)),
-            "enter in the wrong order": ("bad-room", ("Enter", f"@{max(name, other)}+{min(name, other)}", 0)),
-            "enter what nobody founded": ("no-such-room", ("Enter", "@alice+bob", 0)),
+            "enter with oneself": ("bad-room", ("Enter", f"@{name}+{name}", 0, 0)),
+            "enter in the wrong order": ("bad-room", ("Enter", f"@{max(name, other)}+{min(name, other)}", 0, 0)),
+            "enter what nobody founded": ("no-such-room", ("Enter", "@alice+bob", 0, 0)),
             "append to it": ("bad-entry", ("Append", "#elsewhere", b"entry")),
             "post from outside": ("not-a-member", ("Post", "#elsewhere", EPOCH, [[ID, b"sealed"]])),
             "post to no room": ("not-a-member", ("Post", "@b+a", EPOCH, [[ID, b"sealed"]])),

@@ -74,14 +74,14 @@ class RefusedTests(harness.PeerCase):
         item, key = [ID, b"sealed"], [EPOCH, b"blob"]
         messages: dict[str, list[object]] = {
             "missing": ["Enter", "#a"],
-            "too many": ["Enter", "#a", 0, 0],
+            "too many": ["Enter", "#a", 0, 0, 0],
             "too many of none": ["Ping", 1],
-            "bytes for str": ["Enter", b"#a", 0],
-            "number for str": ["Enter", 1, 0],
-            "short room": ["Enter", "#", 0],
+            "bytes for str": ["Enter", b"#a", 0, 0],
+            "number for str": ["Enter", 1, 0, 0],
+            "short room": ["Enter", "#", 0, 0],
             "long room": ["Append", "#" * 67, b"entry"],
-            "negative": ["Enter", "#a", -1],
-            "float": ["Enter", "#a", 1.0],
+            "negative": ["Enter", "#a", -1, 0],
+            "float": ["Enter", "#a", 1.0, 0],
             "no entry": ["Append", "#a", b""],
             "4,097 of entry": ["Append", "#a", bytes(4_097)],
             "no device": ["Want", []],
@@ -114,7 +114,7 @@ class RefusedTests(harness.PeerCase):
     def test_order(self) -> None:
         """Before `Welcome` only `Hello`, a sign of life or a goodbye is in order, and afterwards no `Hello`."""
         early: tuple[Sequence[object], ...] = (
-            ["Enter", "#a", 0],
+            ["Enter", "#a", 0, 0],
             ["Append", "#a", b"entry"],
             ["Post", "#a", EPOCH, [[ID, b"sealed"]]],
             ["Want", [EPOCH]],
@@ -124,7 +124,7 @@ class RefusedTests(harness.PeerCase):
             ["Renew", b"prekey"],
         )
         self.assert_refused({str(each[0]): ("out-of-order", frame(each)) for each in early}, login=False)
-        self.assert_refused({"again": ("out-of-order", frame(["Hello", 2, b"c", b"p", bytes(64)]))})
+        self.assert_refused({"again": ("out-of-order", frame(["Hello", 3, b"c", b"p", bytes(64)]))})
         stranger = self.connect(self.address)
         stranger.ping()
         stranger.send("Pong")
@@ -132,7 +132,7 @@ class RefusedTests(harness.PeerCase):
 
     def test_versions(self) -> None:
         """A `Hello` of another version is refused for that first; one with other fields as no `Hello`."""
-        for version in (0, 1, 3, 2**32 - 1):
+        for version in (0, 1, 2, 4, 2**32 - 1):
             plain = self.connect(self.address)
             plain.send("Hello", version, b"c", b"p", bytes(64))
             self.assertEqual(["Refused", "version"], plain.wait_for_end()[-1][:2])

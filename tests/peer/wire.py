@@ -50,12 +50,12 @@ ROOM: Final = re.compile(rf"#{HANDLE}|@{HANDLE}\+{HANDLE}")
 COUNT, SEQ = range(2**32), range(2**63)
 REASON: Final = re.compile(r"(?s).{0,200}")
 REFUSED: Final = re.compile(
-    "version|full|bad-certificate|name-owned|timed-out|empty-frame|oversized-frame|not-a-message"
+    "version|full|bad-certificate|name-owned|timed-out|busy|empty-frame|oversized-frame|not-a-message"
     "|unknown-message|bad-field|out-of-order|flood"
 )
 DECLINED: Final = re.compile(
     "bad-room|no-such-room|not-permitted|bad-entry|stale-entry|room-full|too-many-rooms|full|not-a-member"
-    "|stale-epoch|failed"
+    "|stale-epoch|storage-full|busy|failed"
 )
 GOODBYE: Final = re.compile("quit|replaced|shutdown|slow|silent|failed")
 ENTRY, BLOB = slice(1, 4_096), slice(1, 4_096)
@@ -72,10 +72,11 @@ FROM_RELAY: Final = (
     ("Presence", ROOM, NAME, bool),
     ("Prekeys", [(32, slice(0, 2_048))]),
     ("Found", NAME, slice(0, 256), bool),
-    ("SealedKey", ROOM, [(NAME, BLOB)]),
+    ("SealedKey", ROOM, SEQ, [(NAME, BLOB)]),
     ("Asked", ROOM, 32, 16),
     ("Ack", ROOM, [(16, SEQ)]),
     ("Delivery", ROOM, SEQ, [(NAME, SEQ, slice(1, 16_600))]),
+    ("Gap", ROOM, SEQ, SEQ, re.compile("expired|not-kept|not-a-member")),
     ("Declined", re.compile(r"(?s).{2,66}"), [16], DECLINED),
     ("Ping",),
     ("Pong",),

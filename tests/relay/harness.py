@@ -20,6 +20,7 @@ from securechat.signed.roster import Roster as Log
 from securechat.wire.codes import Code
 from securechat.wire.framing import frame
 from securechat.wire.messages import (
+    LAST_SEQ,
     Ack,
     Declined,
     Delivery,
@@ -98,7 +99,7 @@ class Client:
 
     def enter(self, room: str, have: int = 0) -> SessionKey:
         """Enter a room; its key."""
-        return only(SessionKey, self.does(Enter(room, have)))
+        return only(SessionKey, self.does(Enter(room, have, LAST_SEQ)))
 
     def found(self, room: str, *others: Person, policy: Policy = OPEN) -> SessionKey:
         """Found a room with members; its key."""

@@ -15,6 +15,7 @@ from typing import Final
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.wire.messages import (
+    LAST_SEQ,
     Ack,
     Declined,
     Enter,
@@ -84,7 +85,7 @@ class DurableCase(SynchronousTestCase):
         """Somebody logs in and enters the room."""
         talker = Talker(self, relay.address)
         talker.login(name)
-        talker.send(Enter(ROOM, 0))
+        talker.send(Enter(ROOM, 0, LAST_SEQ))
         return talker, talker.until(Roster), talker.until(SessionKey)
 
     def again(self, talker: Talker, ids: list[bytes], epoch: bytes) -> dict[bytes, int]:
@@ -217,7 +218,7 @@ class BrokenTests(DurableCase):
         # Another one finds what was kept, and nothing of what was not.
         again = Talker(self, self.start().address)
         again.login("alice")
-        again.send(Enter(ROOM, 0))
+        again.send(Enter(ROOM, 0, LAST_SEQ))
         self.assertEqual("no-such-room", again.until(Declined).code)
 
     def test_second_relay(self) -> None:

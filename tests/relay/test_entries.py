@@ -9,7 +9,7 @@ from securechat.signed.certificates import certify
 from securechat.signed.entries import Entry, Op, Policy, Role, read_entry, sign_entry
 from securechat.signed.roster import MAX_ENTRIES
 from securechat.wire.codes import Code
-from securechat.wire.messages import ROOM_MEMBERS, Append, Enter, Roster
+from securechat.wire.messages import LAST_SEQ, ROOM_MEMBERS, Append, Enter, Roster
 from securechat.wire.names import direct_room
 from tests.relay.harness import Client, RelayCase, declined, entries, kinds, of, present
 from tests.relay.people import CLOSED, NOW_MS, OPEN, Chain, person
@@ -138,7 +138,7 @@ class StaleEntryTests(RelayCase):
             client.send(Chain(ROOM).found(client.me))
         self.assertEqual(["Roster", "Present", "SessionKey"], kinds(alice.hears()))
         self.assertEqual([Code.STALE_ENTRY], declined(bob.hears()))
-        bob.does(Enter(ROOM, 0))
+        bob.does(Enter(ROOM, 0, LAST_SEQ))
         self.assertIn(bob.join(ROOM), alice.hears())
 
     def test_number_and_hash(self) -> None:
@@ -157,7 +157,7 @@ class StaleEntryTests(RelayCase):
         change = alice.now(ROOM).policy(alice.me, CLOSED)
         alice.does(change)
         self.assertEqual([Code.STALE_ENTRY], declined(alice.does(change)))
-        self.assertEqual([change.entry], entries(alice.does(Enter(ROOM, 2))))
+        self.assertEqual([change.entry], entries(alice.does(Enter(ROOM, 2, LAST_SEQ))))
 
     def test_no_such_room(self) -> None:
         """A later entry of a room that is not there is declined: the room was forgotten, or was never founded."""

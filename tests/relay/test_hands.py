@@ -15,6 +15,7 @@ from securechat.wire.messages import (
     BLOB_BYTES,
     BUNDLE_ITEMS,
     FRAME_BYTES,
+    LAST_SEQ,
     Ask,
     Asked,
     Enter,
@@ -49,8 +50,8 @@ class HandTests(RelayCase):
         alice, bob, carol = self.relay().room(ROOM, "alice", "bob", "carol")
         heard = alice.does(Hand(ROOM, [(device(bob), b"for bob"), (device(carol), b"for carol")]))
         self.assertEqual([], heard)
-        self.assertEqual([SealedKey(ROOM, [("alice", b"for bob")])], bob.hears())
-        self.assertEqual([SealedKey(ROOM, [("alice", b"for carol")])], carol.hears())
+        self.assertEqual([SealedKey(ROOM, 0, [("alice", b"for bob")])], bob.hears())
+        self.assertEqual([SealedKey(ROOM, 0, [("alice", b"for carol")])], carol.hears())
 
     def test_behind_what_makes_a_member(self) -> None:
         """Keys may come in one chunk with the entry that makes their device a member's: they follow its key."""
@@ -68,10 +69,10 @@ class HandTests(RelayCase):
             client.does(Hand(ROOM, [(device(bob), blob)]))
         (again,) = relay.login("bob")
         self.assertEqual([], again.hears())
-        heard = again.does(Enter(ROOM, 0))
+        heard = again.does(Enter(ROOM, 0, LAST_SEQ))
         self.assertEqual(["Roster", "Present", "SessionKey", "SealedKey"], kinds(heard))
         self.assertEqual([("alice", b"1"), ("carol", b"2"), ("alice", b"3")], only(SealedKey, heard).items)
-        self.assertEqual([], of(SealedKey, again.does(Enter(ROOM, 0))))
+        self.assertEqual([], of(SealedKey, again.does(Enter(ROOM, 0, LAST_SEQ))))
         self.assertEqual((0, 0), (len(self.waiting(relay)), self.waiting(relay).bytes))
 
     def waiting(self, relay: Relay) -> WaitingKeys:
@@ -87,8 +88,8 @@ class HandTests(RelayCase):
         for room in (ROOM, "#cake"):
             alice.does(Hand(room, [(device(bob), room.encode())]))
         (again,) = relay.login("bob")
-        self.assertEqual([b"#cake"], blobs(again.does(Enter("#cake", 0)), "#cake"))
-        self.assertEqual([b"#tea"], blobs(again.does(Enter(ROOM, 0))))
+        self.assertEqual([b"#cake"], blobs(again.does(Enter("#cake", 0, LAST_SEQ)), "#cake"))
+        self.assertEqual([b"#tea"], blobs(again.does(Enter(ROOM, 0, LAST_SEQ))))
 
     def test_unentered(self) -> None:
         """Who is logged in and has not entered gets its keys when it does."""
@@ -98,7 +99,7 @@ class HandTests(RelayCase):
         (again,) = relay.login("bob")
         alice.does(Hand(ROOM, [(device(again), b"key")]))
         self.assertEqual([], again.hears())
-        self.assertEqual([b"key"], blobs(again.does(Enter(ROOM, 0))))
+        self.assertEqual([b"key"], blobs(again.does(Enter(ROOM, 0, LAST_SEQ))))
 
     def test_added_while_here(self) -> None:
         """What waited for a member who went is gone when they are added again: it was for a former stay."""
@@ -137,7 +138,7 @@ class HandTests(RelayCase):
         alice.does(Ask(ROOM, device(bob), SID))
         self.assertEqual([], second.hears())
         (back,) = relay.login("bob")
-        self.assertEqual([b"for the old one"], blobs(back.does(Enter(ROOM, 0))))
+        self.assertEqual([b"for the old one"], blobs(back.does(Enter(ROOM, 0, LAST_SEQ))))
 
     def test_in_frames(self) -> None:
         """Many keys come in frames that fit, none longer than its bound, in order."""
@@ -149,7 +150,7 @@ class HandTests(RelayCase):
             alice.send(Hand(ROOM, [(device(bob), blob)]))
         alice.hears()
         (again,) = relay.login("bob")
-        heard = again.does(Enter(ROOM, 0))
+        heard = again.does(Enter(ROOM, 0, LAST_SEQ))
         self.assertEqual(sent, blobs(heard))
         self.assertEqual(BUNDLE_ITEMS, max(len(each.items) for each in of(SealedKey, heard)))
         self.assertLessEqual(max(map(len, bodies(again.transport.value()))), FRAME_BYTES)
@@ -177,7 +178,7 @@ class HandTests(RelayCase):
         bob.transport.lose()
         alice.does(Hand(ROOM, [(device(bob), b"another")]))
         (again,) = relay.login("bob")
-        self.assertEqual([b"key", b"another"], blobs(again.does(Enter(ROOM, 0))))
+        self.assertEqual([b"key", b"another"], blobs(again.does(Enter(ROOM, 0, LAST_SEQ))))
 
     def test_removed_before_it_is_read(self) -> None:
         """What was not yet sent when a member was put out is never sent."""
@@ -263,7 +264,7 @@ class WaitingTests(RelayCase):
         relay.skip(1)
         again = relay.connect()
         again.login(bob.me, relay.now_ms())
-        self.assertEqual([b"new"], blobs(again.does(Enter(ROOM, 0))))
+        self.assertEqual([b"new"], blobs(again.does(Enter(ROOM, 0, LAST_SEQ))))
 
 
 class AskTests(RelayCase):

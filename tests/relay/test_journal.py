@@ -7,6 +7,7 @@ from securechat.relay.limits import RelayLimits
 from securechat.relay.records import KeyGone, KeyWaits, OwnerChanged
 from securechat.wire.codes import Code
 from securechat.wire.messages import (
+    LAST_SEQ,
     Ack,
     Delivery,
     Enter,
@@ -224,7 +225,7 @@ class GateTests(KeptCase):
 
     def test_reading_again(self) -> None:
         """That a client reads again does not open the gate, for frames and for streams."""
-        for what in (Ping(), Enter(ROOM, 0)):
+        for what in (Ping(), Enter(ROOM, 0, LAST_SEQ)):
             self.here.disk.held = False
             self.bob.stops_reading()
             self.bob.send(what)
@@ -268,7 +269,7 @@ class GateTests(KeptCase):
         self.alice.post(ROOM, b"hi")
         self.here.turn()
         self.alice.post(ROOM, b"again")
-        self.bob.send(Ping(), Enter(ROOM, 0))
+        self.bob.send(Ping(), Enter(ROOM, 0, LAST_SEQ))
         self.here.connect_silently(person("carol"))
         for _ in range(100):
             self.here.clock.advance(1)
@@ -297,7 +298,7 @@ class LaterTests(KeptCase):
     def come(self) -> Client:
         """Bob comes back and is given the key."""
         (bob,) = self.here.login("bob")
-        only(SealedKey, bob.does(Enter(ROOM, 0)))
+        only(SealedKey, bob.does(Enter(ROOM, 0, LAST_SEQ)))
         return bob
 
     def test_they_ride_along(self) -> None:
@@ -369,7 +370,7 @@ class FullTests(KeptCase):
         """Reading, logging in, leaving and removing go on, and so does everything once there is room."""
         self.bob.transport.lose()
         (bob,) = self.here.login("bob")
-        self.assertEqual(["Roster", "Present", "SessionKey"], kinds(bob.does(Enter(ROOM, 0))))
+        self.assertEqual(["Roster", "Present", "SessionKey"], kinds(bob.does(Enter(ROOM, 0, LAST_SEQ))))
         self.assertTrue(only(Found, bob.does(Lookup("alice"))).certificate)
         only(Roster, self.alice.remove(ROOM, bob.me))
         self.full = False
@@ -377,7 +378,7 @@ class FullTests(KeptCase):
         self.assertEqual([2], [seq for _, seq in acked(self.alice.hears())])
         only(SessionKey, self.alice.does(Chain("#cake").found(self.alice.me)))
         self.assertEqual([], of(Delivery, bob.hears()))
-        only(Present, self.alice.does(Enter(ROOM, 0)))
+        only(Present, self.alice.does(Enter(ROOM, 0, LAST_SEQ)))
 
 
 class BatchTests(KeptCase):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from securechat.relay.limits import RelayLimits
 from securechat.wire.codes import Code
-from securechat.wire.messages import Ack, Declined, Delivery, Enter, Presence, Present, Roster, SessionKey
+from securechat.wire.messages import LAST_SEQ, Ack, Declined, Delivery, Enter, Presence, Present, Roster, SessionKey
 from tests.relay.harness import Client, LaterLog, RelayCase, acked, declined, of, only, post_id, texts
 
 
@@ -57,7 +57,7 @@ class LaterLogTests(RelayCase):
         (again,) = self.here.login("bob")
         self.alice.post("#tea", b"old")
         self.here.turn()
-        self.assertEqual([], again.does(Enter("#tea", 0)))
+        self.assertEqual([], again.does(Enter("#tea", 0, LAST_SEQ)))
         self.log.keep()
         heard = again.hears()
         self.assertEqual([Roster, Present, SessionKey], [type(each) for each in heard])
@@ -114,7 +114,7 @@ class LaterLogTests(RelayCase):
         self.alice.post("#tea", b"x", ids=[post_id(1)])
         self.here.turn()
         newer = self.here.connect_silently(self.alice.me)
-        newer.send(Enter("#tea", 0))
+        newer.send(Enter("#tea", 0, LAST_SEQ))
         newer.post("#tea", b"y", ids=[post_id(2)], epoch=self.bob.key("#tea").epoch)
         self.here.turn()
         self.log.keep()

@@ -6,6 +6,7 @@ from securechat.relay.limits import RelayLimits
 from securechat.wire.codes import Code
 from securechat.wire.framing import LINGER_S, frame
 from securechat.wire.messages import (
+    LAST_SEQ,
     SEALED_BYTES,
     Ack,
     Append,
@@ -67,8 +68,8 @@ class FloodTests(RelayCase):
         limits = RelayLimits(requests_burst=20, requests_per_s=10.0)
         requests: list[Message] = [
             Renew(prekey(person("alice"))),
-            Enter("#tea", 0),
-            Enter("#no room", 0),
+            Enter("#tea", 0, LAST_SEQ),
+            Enter("#no room", 0, LAST_SEQ),
             Want([bytes(32)]),
             Lookup("alice"),
             Ask("#tea", bytes(32), bytes(16)),

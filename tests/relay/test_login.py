@@ -11,6 +11,7 @@ from securechat.signed.signing import SigningKey
 from securechat.wire.codes import REASONS, Code
 from securechat.wire.framing import frame
 from securechat.wire.messages import (
+    LAST_SEQ,
     VERSION,
     Append,
     Ask,
@@ -35,7 +36,7 @@ from tests.relay.people import NOW_MS, hello, person, prekey
 
 NEEDS_A_NAME: tuple[Message, ...] = (
     Renew(prekey(person("alice"))),
-    Enter("#lobby", 0),
+    Enter("#lobby", 0, LAST_SEQ),
     Append("#lobby", b"x"),
     Want([bytes(32)]),
     Lookup("alice"),

@@ -12,7 +12,7 @@ from securechat.relay.lateness import EVERY_S, WINDOW_S, Lateness
 from securechat.relay.limits import RelayLimits
 from securechat.relay.measures import Measures
 from securechat.wire.codes import Code
-from securechat.wire.messages import Enter, Hello
+from securechat.wire.messages import LAST_SEQ, Enter, Hello
 from tests.crypto.fakes import Rig
 from tests.relay.harness import LaterLog, Relay, RelayCase
 from tests.relay.people import hello, person
@@ -63,7 +63,7 @@ class MeasuresTests(RelayCase):
         (alice,) = relay.room("#tea", "alice")
         self.assertEqual(0, self.numbers(relay)['declined_total{code="stale-epoch"}'])
         alice.post("#tea", b"sealed", b"again", epoch=bytes(32))
-        alice.does(Enter("#nowhere", 0))
+        alice.does(Enter("#nowhere", 0, LAST_SEQ))
         found = self.numbers(relay)
         self.assertEqual(2, found['declined_total{code="stale-epoch"}'])
         self.assertEqual(1, found['declined_total{code="no-such-room"}'])
@@ -172,7 +172,7 @@ class MeasuresTests(RelayCase):
         before = set(self.numbers(relay))
         alice, bob = relay.room("#tea-x7", "alice-x7", "bob-x7")
         alice.post("#tea-x7", b"sealed-x7")
-        alice.does(Enter("#elsewhere-x7", 0), Enter("nonsense-x7", 0))
+        alice.does(Enter("#elsewhere-x7", 0, LAST_SEQ), Enter("nonsense-x7", 0, LAST_SEQ))
         bob.raw(b"\x00\x00\x00\x09\x91\xa7nothing")
         bob.transport.lose()
         self.assertEqual(before, set(self.numbers(relay)))

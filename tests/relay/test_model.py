@@ -14,6 +14,7 @@ from securechat.relay.limits import RelayLimits
 from securechat.signed.entries import Op, Role
 from securechat.signed.rights import RosterError
 from securechat.wire.messages import (
+    LAST_SEQ,
     Ack,
     Append,
     Declined,
@@ -87,7 +88,7 @@ class RoomsMachine(RuleBasedStateMachine):
     def enter(self, name: str, room: str, have: int) -> None:
         """Enter, maybe again or as no member."""
         if self.here(name):
-            self.clients[name].send(Enter(room, have))
+            self.clients[name].send(Enter(room, have, LAST_SEQ))
             self.turn.append(("enter", self.session(name), room, have))
 
     @rule(name=people, other=people, room=places, op=st.sampled_from(CHANGES), late=st.integers(0, 9))
@@ -215,7 +216,7 @@ class RoomsMachine(RuleBasedStateMachine):
                     told.append(("roster", room, first, tuple(entries), last_seq))
                 case SessionKey(room):
                     told.append(("key", room, message))
-                case SealedKey(room, items):
+                case SealedKey(room, _, items):
                     # They may overtake what else was said in the turn.
                     answered.extend(("sealed", room, sender, blob) for sender, blob in items)
                 case Delivery(room, first_seq, items):

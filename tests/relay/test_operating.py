@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from securechat.relay.certificate import CERTIFICATE_FILE, KEY_FILE
 from securechat.relay.renewal import Certified
 from securechat.relay.status import MOST_CONNECTIONS
-from securechat.wire.messages import Enter, Greeting, Ping, Pong
+from securechat.wire.messages import LAST_SEQ, Enter, Greeting, Ping, Pong
 from tests.relay.people import Chain
 from tests.relay.process import PATIENCE_S, RelayProcess, Talker, TLSSocket, fresh_directory, run_twistd
 from tests.relay.scraping import parsed
@@ -69,7 +69,7 @@ class StatusTests(SynchronousTestCase):
         relay = RelayProcess(self, *ON_LOOPBACK)
         alice = Talker(self, relay.address)
         who = alice.login("alice-x1")
-        alice.send(Chain("#tea-x2").found(who), Enter("#nowhere-x3", 0), Ping())
+        alice.send(Chain("#tea-x2").found(who), Enter("#nowhere-x3", 0, LAST_SEQ), Ping())
         alice.until(Pong)
         self.assertEqual((200, b"live\n"), get(over_tcp(relay), "/live"))
         self.assertEqual((200, b"ready\n"), get(over_tcp(relay), "/ready"))

@@ -8,6 +8,7 @@ from securechat.wire.codes import Code
 from securechat.wire.messages import (
     ENTRY_BYTES,
     FRAME_BYTES,
+    LAST_SEQ,
     Append,
     Declined,
     Enter,
@@ -38,7 +39,8 @@ class EnteringTests(RelayCase):
         (again,) = relay.login("bob")
         log = relay.log_of(ROOM)
         self.assertEqual(
-            [Roster(ROOM, 0, log.packed, 2, 0), Present(ROOM, ["alice", "bob"]), key], again.does(Enter(ROOM, 0))
+            [Roster(ROOM, 0, log.packed, 2, 0), Present(ROOM, ["alice", "bob"]), key],
+            again.does(Enter(ROOM, 0, LAST_SEQ)),
         )
         self.assertEqual([Presence(ROOM, "bob", True)], alice.hears())
 
@@ -47,13 +49,15 @@ class EnteringTests(RelayCase):
         alice, _ = self.relay().room(ROOM, "alice", "bob")
         packed = alice.relay.log_of(ROOM).packed
         for have, first, told in ((1, 1, packed[1:]), (2, 2, []), (3, 2, []), (2**32 - 1, 2, [])):
-            self.assertEqual([Roster(ROOM, first, told, 2, 0)], of(Roster, alice.does(Enter(ROOM, have))), have)
+            self.assertEqual(
+                [Roster(ROOM, first, told, 2, 0)], of(Roster, alice.does(Enter(ROOM, have, LAST_SEQ))), have
+            )
 
     def test_again(self) -> None:
         """Who enters again is answered in full with the present key, and nobody hears of it."""
         alice, bob = self.relay().room(ROOM, "alice", "bob")
         key = bob.key(ROOM)
-        heard = alice.does(Enter(ROOM, 0))
+        heard = alice.does(Enter(ROOM, 0, LAST_SEQ))
         self.assertEqual(["Roster", "Present", "SessionKey"], kinds(heard))
         self.assertEqual(([key], ["alice", "bob"]), (of(SessionKey, heard), present(heard)))
         self.assertEqual([], bob.hears())
@@ -63,7 +67,7 @@ class EnteringTests(RelayCase):
         relay = self.relay()
         alice, _ = relay.room(ROOM, "alice", "bob")
         alice.post(ROOM, b"one", b"two")
-        heard = alice.does(Enter(ROOM, 0))
+        heard = alice.does(Enter(ROOM, 0, LAST_SEQ))
         self.assertEqual((2, []), (only(Roster, heard).last_seq, texts(heard)))
 
     def test_reader_of_an_open_room(self) -> None:
@@ -71,7 +75,7 @@ class EnteringTests(RelayCase):
         relay = self.relay()
         alice, _ = relay.room(ROOM, "alice", "bob")
         (carol,) = relay.login("carol")
-        self.assertEqual([Roster(ROOM, 0, relay.log_of(ROOM).packed, 2, 0)], carol.does(Enter(ROOM, 0)))
+        self.assertEqual([Roster(ROOM, 0, relay.log_of(ROOM).packed, 2, 0)], carol.does(Enter(ROOM, 0, LAST_SEQ)))
         alice.post(ROOM, b"not for carol")
         alice.found("#cake")
         alice.remove(ROOM, person("bob"))
@@ -86,19 +90,21 @@ class EnteringTests(RelayCase):
         alice.found("#cake")
         alice.does(alice.now("#cake").policy(alice.me, CLOSED))
         for room in (ROOM, "@alice+bob", "#cake"):
-            self.assertEqual([Declined(room, [], Code.NOT_PERMITTED)], carol.does(Enter(room, 0)))
+            self.assertEqual([Declined(room, [], Code.NOT_PERMITTED)], carol.does(Enter(room, 0, LAST_SEQ)))
 
     def test_no_such_room(self) -> None:
         """A room that nobody has founded is declined as such."""
         (alice,) = self.relay().login("alice")
         for room in ("#nowhere", "@alice+bob"):
-            self.assertEqual([Declined(room, [], Code.NO_SUCH_ROOM)], alice.does(Enter(room, 0)))
+            self.assertEqual([Declined(room, [], Code.NO_SUCH_ROOM)], alice.does(Enter(room, 0, LAST_SEQ)))
 
     def test_bad_rooms(self) -> None:
         """What names no room is declined."""
         (alice,) = self.relay().login("alice")
         for room in ("##", "#Tea", "tea", "@alice", "@bob+alice", "@alice+alice", "@alice+bob+carol", "#\x1b["):
-            self.assertEqual([Code.BAD_ROOM] * 2, declined(alice.does(Enter(room, 0), Append(room, b"x"))), room)
+            self.assertEqual(
+                [Code.BAD_ROOM] * 2, declined(alice.does(Enter(room, 0, LAST_SEQ), Append(room, b"x"))), room
+            )
 
     def test_vanish(self) -> None:
         """A member whose link is lost, or who says goodbye, is gone from all rooms at once, and stays a member."""
@@ -111,7 +117,7 @@ class EnteringTests(RelayCase):
         gone = {(each.room, each.name) for each in of(Presence, heard) if not each.here}
         self.assertEqual({(ROOM, "bob"), ("#cake", "bob"), (ROOM, "carol"), ("#cake", "carol")}, gone)
         self.assertEqual([], of(SessionKey, heard))
-        self.assertEqual(["alice"], present(alice.does(Enter(ROOM, 0))))
+        self.assertEqual(["alice"], present(alice.does(Enter(ROOM, 0, LAST_SEQ))))
         self.assertEqual(3, len(relay.log_of(ROOM).members))
 
     def test_replaced(self) -> None:
@@ -120,7 +126,7 @@ class EnteringTests(RelayCase):
         alice, bob = relay.room(ROOM, "alice", "bob")
         newer = relay.connect()
         newer.login(bob.me)
-        newer.send(Enter(ROOM, 0))
+        newer.send(Enter(ROOM, 0, LAST_SEQ))
         newer.hears()
         self.assertEqual([Presence(ROOM, "bob", False), Presence(ROOM, "bob", True)], alice.hears())
         alice.post(ROOM, b"hi")
@@ -143,7 +149,7 @@ class LongLogTests(RelayCase):
         """A long log comes in order in frames that fit, each with the number of its first entry and the total."""
         alice = self.long_log(RelayLimits(), 50)
         packed = alice.relay.log_of(ROOM).packed
-        heard = of(Roster, alice.does(Enter(ROOM, 3)))
+        heard = of(Roster, alice.does(Enter(ROOM, 3, LAST_SEQ)))
         self.assertEqual(packed[3:], entries(heard))
         self.assertEqual({(51, 0)}, {(each.total, each.last_seq) for each in heard})
         at = 3
@@ -158,7 +164,7 @@ class LongLogTests(RelayCase):
         alice = self.long_log(RelayLimits(outbox_bytes=20_000), 600)
         packed = alice.relay.log_of(ROOM).packed
         alice.stops_reading()
-        alice.send(Enter(ROOM, 0))
+        alice.send(Enter(ROOM, 0, LAST_SEQ))
         self.assertEqual([], alice.hears())
         alice.post(ROOM, b"x")
         self.assertEqual([], alice.hears())
@@ -186,7 +192,7 @@ class TellingTests(RelayCase):
         relay = self.relay()
         alice, bob = relay.room(ROOM, "alice", "bob")
         (carol,) = relay.login("carol")
-        carol.does(Enter(ROOM, 0))
+        carol.does(Enter(ROOM, 0, LAST_SEQ))
         join = carol.now(ROOM).join(carol.me)
         heard = carol.does(join)
         told = Roster(ROOM, 2, [join.entry], 3, 0)
@@ -301,7 +307,7 @@ class TellingTests(RelayCase):
         chain = alice.now(ROOM)
         alice.does(chain.remove(alice.me, bob.me), chain.add(alice.me, bob.me))
         self.assertEqual([alice.key(ROOM)], of(SessionKey, bob.hears()))
-        self.assertEqual(["alice", "bob"], present(alice.does(Enter(ROOM, 0))))
+        self.assertEqual(["alice", "bob"], present(alice.does(Enter(ROOM, 0, LAST_SEQ))))
 
     def test_enter_behind_an_entry(self) -> None:
         """Who enters in the turn of an entry gets the key of the new epoch, with all entries told once."""
@@ -310,7 +316,7 @@ class TellingTests(RelayCase):
         bob.transport.lose()
         (again,) = relay.login("bob")
         alice.send(alice.now(ROOM).add(alice.me, relay.login("carol")[0].me))
-        heard = again.does(Enter(ROOM, 2))
+        heard = again.does(Enter(ROOM, 2, LAST_SEQ))
         self.assertEqual(["Roster", "Present", "SessionKey"], kinds(heard))
         self.assertEqual((2, 1), (only(Roster, heard).first, len(entries(heard))))
         self.assertEqual(again.key(ROOM), alice.key(ROOM))
@@ -323,7 +329,7 @@ class TellingTests(RelayCase):
         alice.send(alice.now(ROOM).add(alice.me, bob.me))
         bob.transport.lose()
         self.assertEqual(["Roster", "SessionKey"], kinds(alice.hears()))
-        self.assertEqual(["alice"], present(alice.does(Enter(ROOM, 0))))
+        self.assertEqual(["alice"], present(alice.does(Enter(ROOM, 0, LAST_SEQ))))
 
     def test_comes_back_in_the_turn_of_being_added(self) -> None:
         """Who logs in again while an entry that adds them waits hears everything unasked on the new link."""
@@ -366,7 +372,7 @@ class SessionKeyTests(RelayCase):
         for number in range(3):
             alice.add(ROOM, relay.login(f"m{number}")[0].me)
         for client in (bob, again, outsider):
-            client.does(Enter(ROOM, 0))
+            client.does(Enter(ROOM, 0, LAST_SEQ))
             self.assertEqual([], [each for each in of(SessionKey, client.heard) if each.key == alice.key(ROOM).key])
         self.assertEqual([], of(SessionKey, again.heard + outsider.heard))
 
@@ -415,7 +421,7 @@ class DirectRoomTests(RelayCase):
         room = "@alice+bob"
         self.assertEqual([Code.BAD_ENTRY], declined(carol.does(Chain(room).founding(carol.me, CLOSED))))
         alice.found(room, bob.me, policy=CLOSED)
-        self.assertEqual([Code.NOT_PERMITTED], declined(carol.does(Enter(room, 0))))
+        self.assertEqual([Code.NOT_PERMITTED], declined(carol.does(Enter(room, 0, LAST_SEQ))))
         now, certificate = alice.now(room), carol.me.certificate.packed
         for entry in (
             now.signed(carol.me, Op.JOIN, carol.me, Role.MEMBER, certificate),
@@ -448,7 +454,7 @@ class ForgettingTests(RelayCase):
         alice.post(ROOM, b"x")
         alice.hears()
         alice.leave(ROOM)
-        self.assertEqual([Code.NO_SUCH_ROOM], declined(alice.does(Enter(ROOM, 0))))
+        self.assertEqual([Code.NO_SUCH_ROOM], declined(alice.does(Enter(ROOM, 0, LAST_SEQ))))
         memberships = relay.factory.rooms.memberships
         self.assertEqual((0, {}, []), (memberships.log_bytes, memberships.rooms, memberships.rooms_of(b"")))
         second = alice.found(ROOM)

@@ -9,7 +9,7 @@ from zope.interface import implementer
 from securechat.e2e.identity import Person
 from securechat.relay.limits import RelayLimits
 from securechat.wire.codes import Code
-from securechat.wire.messages import Append, Ask, Enter, Hand, Lookup, Message, SessionKey, Want
+from securechat.wire.messages import LAST_SEQ, Append, Ask, Enter, Hand, Lookup, Message, SessionKey, Want
 from tests.relay.harness import RelayCase, of
 from tests.relay.people import CLOSED, hello, person
 from tests.wire.harness import framed
@@ -50,8 +50,8 @@ class SecrecyTests(RelayCase):
         garbled.raw(framed(b"\x93\xa5Enter\xa7#geheim-garbled\x00"))
         (dora,) = relay.login("dora-x5")
         dora.does(
-            Enter("#geheim", 0),
-            Enter("#geheim-not", 0),
+            Enter("#geheim", 0, LAST_SEQ),
+            Enter("#geheim-not", 0, LAST_SEQ),
             dora.now("#geheim").policy(alice.me, CLOSED),
             Append("#geheim", b"no-entry"),
             Lookup("alice-x1"),
@@ -72,7 +72,7 @@ class SecrecyTests(RelayCase):
             alice.hears()
         carol.leave("#geheim")
         carol.join("#geheim")
-        carol.send(*[Enter("#geheim", 0)] * 300)
+        carol.send(*[Enter("#geheim", 0, LAST_SEQ)] * 300)
 
         def fail(member: object, post: Message) -> None:
             raise RuntimeError(f"{member} {post}")

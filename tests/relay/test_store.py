@@ -32,7 +32,7 @@ from securechat.relay.records import (
 from securechat.relay.rows import HOUR_MS, KEEP_HOURS
 from securechat.relay.storage_key import KEY_FILE, StorageKey, load_or_make
 from securechat.relay.store import TIDY_ROWS, Kept, KeptRoom, Store, open_locked
-from securechat.wire.messages import Enter, Hand, Lookup, Post, Roster, SealedKey, SessionKey
+from securechat.wire.messages import LAST_SEQ, Enter, Hand, Lookup, Post, Roster, SealedKey, SessionKey
 from tests.relay.harness import acked, declined, of, only, post_id
 from tests.relay.keeping import KEY, KeptCase, open_store, store_path
 from tests.relay.people import CLOSED, NOW_MS, Chain, person
@@ -437,21 +437,23 @@ class RestartTests(KeptCase):
         """Rooms, their logs, their keys and their numbers are there, and go on."""
         here = self.start()
         (alice,) = here.login("alice")
-        heard = alice.does(Enter("#tea", 0))
+        heard = alice.does(Enter("#tea", 0, LAST_SEQ))
         self.assertEqual(self.here.log_of("#tea").packed, only(Roster, heard).entries)
         self.assertEqual(2, only(Roster, heard).last_seq)
         self.assertEqual(self.alice.key("#tea"), only(SessionKey, heard))
         alice.post("#tea", b"third", ids=[post_id(9)])
         self.assertEqual([(post_id(9), 3)], acked(alice.hears()))
         only(Roster, alice.remove("#tea", self.bob.me))
-        self.assertEqual(2, len(only(Roster, self.start().login("alice")[0].does(Enter("#tea", 0))).entries) - 1)
+        self.assertEqual(
+            2, len(only(Roster, self.start().login("alice")[0].does(Enter("#tea", 0, LAST_SEQ))).entries) - 1
+        )
 
     def test_repeated_posts(self) -> None:
         """A post that was acknowledged is acknowledged again with its number, and delivered to nobody."""
         here = self.start()
         alice, bob = here.login("alice", "bob")
-        key = only(SessionKey, alice.does(Enter("#tea", 0)))
-        bob.does(Enter("#tea", 0))
+        key = only(SessionKey, alice.does(Enter("#tea", 0, LAST_SEQ)))
+        bob.does(Enter("#tea", 0, LAST_SEQ))
         alice.does(Post("#tea", key.epoch, [(each, b"again") for each in [*self.ids, post_id(9)]]))
         self.assertEqual([*acked(self.heard), (post_id(9), 3)], acked(alice.heard))
         self.assertEqual([], declined(alice.heard))
@@ -465,10 +467,12 @@ class RestartTests(KeptCase):
         self.alice.does(Hand("#tea", [(self.bob.me.device.public, b"unmistakable blob")]))
         here = self.start()
         (bob,) = here.login("bob")
-        self.assertEqual([("alice", b"unmistakable blob")], only(SealedKey, bob.does(Enter("#tea", 0))).items)
+        self.assertEqual(
+            [("alice", b"unmistakable blob")], only(SealedKey, bob.does(Enter("#tea", 0, LAST_SEQ))).items
+        )
         here.clock.advance(1)
         (again,) = self.start().login("bob")
-        self.assertEqual([], of(SealedKey, again.does(Enter("#tea", 0))))
+        self.assertEqual([], of(SealedKey, again.does(Enter("#tea", 0, LAST_SEQ))))
 
     def test_rooms_that_ended(self) -> None:
         """A room that all have left is no more, and its name is free for a new one."""
@@ -476,7 +480,7 @@ class RestartTests(KeptCase):
         self.alice.leave("#tea")
         here = self.start()
         (alice,) = here.login("alice")
-        self.assertEqual(["no-such-room"], declined(alice.does(Enter("#tea", 0))))
+        self.assertEqual(["no-such-room"], declined(alice.does(Enter("#tea", 0, LAST_SEQ))))
         only(SessionKey, alice.does(Chain("#tea").found(alice.me)))
         self.assertEqual(["#tea"], [room.name for room in self.stores[-1].load().rooms])
 

@@ -17,7 +17,7 @@ from zope.interface import implementer
 
 from securechat.wire.codes import Code
 from securechat.wire.framing import MessageDecoder, MessageProtocol, names_of
-from securechat.wire.messages import Enter, FromClient, FromRelay, Goodbye, Message, Refused
+from securechat.wire.messages import LAST_SEQ, Enter, FromClient, FromRelay, Goodbye, Message, Refused
 from securechat.wire.outbox import LinkTransport, Turn
 
 PREFIX: Final = Struct("!I")
@@ -159,7 +159,7 @@ def nothing_left(case: SynchronousTestCase, clock: Clock, *transports: MemoryTra
 
 def rooms(*names: str) -> list[Message]:
     """Some messages that differ."""
-    return [Enter(name, 0) for name in names]
+    return [Enter(name, 0, LAST_SEQ) for name in names]
 
 
 class LinkCase(SynchronousTestCase):

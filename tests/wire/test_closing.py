@@ -7,7 +7,7 @@ from twisted.internet.testing import StringTransport
 
 from securechat.wire.codes import Code
 from securechat.wire.framing import LINGER_BYTES, LINGER_S, farewell, frame
-from securechat.wire.messages import Enter, Ping, Pong
+from securechat.wire.messages import LAST_SEQ, Enter, Ping, Pong
 from tests.wire.harness import LinkCase, Recorder, bodies, from_client, last_code, rooms
 
 ROOMS = rooms("#one", "#two")
@@ -18,9 +18,9 @@ class DropTests(LinkCase):
 
     def test_last_word(self) -> None:
         """A drop sends what was owed, then the last word, then closes the sending side alone."""
-        self.link.send(Enter("#a", 0))
+        self.link.send(Enter("#a", 0, LAST_SEQ))
         self.link.drop(farewell(Code.SHUTDOWN))
-        self.assertEqual([Enter("#a", 0), farewell(Code.SHUTDOWN)], self.transport.said())
+        self.assertEqual([Enter("#a", 0, LAST_SEQ), farewell(Code.SHUTDOWN)], self.transport.said())
         self.assertTrue(self.transport.half_closed)
         self.assertFalse(self.transport.disconnecting)
         self.assertEqual(Code.SHUTDOWN, self.link.last_word)
@@ -29,7 +29,7 @@ class DropTests(LinkCase):
         """A second drop says nothing, and the subclass hears of one closing and one loss."""
         self.link.drop(farewell(Code.SHUTDOWN))
         self.link.refuse(Code.FLOOD)
-        self.link.send(Enter("#a", 0))
+        self.link.send(Enter("#a", 0, LAST_SEQ))
         self.clock.advance(0)
         self.transport.lose()
         self.assertEqual([farewell(Code.SHUTDOWN)], self.transport.said())
@@ -108,11 +108,11 @@ class DropTests(LinkCase):
         """The last word is written behind what waits, even to a peer that does not read."""
         assert self.transport.producer is not None
         self.transport.producer.pauseProducing()
-        self.link.send(Enter("#a", 0))
+        self.link.send(Enter("#a", 0, LAST_SEQ))
         self.clock.advance(0)
         self.assertEqual([], self.transport.said())
         self.link.drop(farewell(Code.SHUTDOWN))
-        self.assertEqual([Enter("#a", 0), farewell(Code.SHUTDOWN)], self.transport.said())
+        self.assertEqual([Enter("#a", 0, LAST_SEQ), farewell(Code.SHUTDOWN)], self.transport.said())
 
 
 class OverflowTests(LinkCase):
@@ -123,9 +123,9 @@ class OverflowTests(LinkCase):
         assert self.transport.producer is not None
         self.transport.producer.pauseProducing()
         for _ in range(self.link.outbox_frames):
-            self.link.send(Enter("#a", 0))
+            self.link.send(Enter("#a", 0, LAST_SEQ))
         self.assertFalse(self.link.closing)
-        self.link.send(Enter("#a", 0))
+        self.link.send(Enter("#a", 0, LAST_SEQ))
         self.assertTrue(self.link.closing)
         self.assertEqual([farewell(Code.SLOW)], self.transport.said())
 
@@ -134,7 +134,7 @@ class OverflowTests(LinkCase):
         assert self.transport.producer is not None
         self.transport.producer.pauseProducing()
         for _ in range(self.link.outbox_frames):
-            self.link.send(Enter("#a", 0))
+            self.link.send(Enter("#a", 0, LAST_SEQ))
         self.clock.pump([self.link.ping_s] * 2)
         self.assertEqual(Code.SLOW, last_code(self.transport))
 
@@ -185,7 +185,7 @@ class LivenessTests(LinkCase):
 
     def test_any_byte_is_a_sign(self) -> None:
         """A peer of which something comes in each span stays, though it never answers a ping."""
-        for byte in frame(Enter("#a", 0)) * 2:
+        for byte in frame(Enter("#a", 0, LAST_SEQ)) * 2:
             self.spans(1)
             self.link.dataReceived(bytes([byte]))
         self.assertFalse(self.link.closing)

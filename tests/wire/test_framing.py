@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.wire.codes import Code
 from securechat.wire.framing import frame
-from securechat.wire.messages import FRAME_BYTES, Enter, Goodbye, Message, Ping, Pong, Post
+from securechat.wire.messages import FRAME_BYTES, LAST_SEQ, Enter, Goodbye, Message, Ping, Pong, Post
 from tests.wire.harness import (
     PREFIX,
     LinkCase,
@@ -250,7 +250,7 @@ class AnswerTests(LinkCase):
         """Bytes that come after the link was lost are dropped, and sending does nothing."""
         self.transport.lose()
         self.link.dataReceived(frame(ROOMS[0]))
-        self.link.send(Enter("#a", 0))
+        self.link.send(Enter("#a", 0, LAST_SEQ))
         self.link.drop(Goodbye(Code.QUIT, ""))
         self.link.stream(iter([frame(Ping())]))
         self.clock.advance(0)

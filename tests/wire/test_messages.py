@@ -17,6 +17,7 @@ from securechat.wire.messages import (
     CERTIFICATE_BYTES,
     ENTRY_BYTES,
     FRAME_BYTES,
+    LAST_SEQ,
     MEMBER_ROOMS,
     PREKEY_BYTES,
     ROOM_MEMBERS,
@@ -350,7 +351,7 @@ class RefusalTests(SynchronousTestCase):
 
     def test_not_a_message(self) -> None:
         """Maps, scalars, arrays without a name, cut or trailing bytes are no messages."""
-        whole = msgspec.msgpack.encode(Enter("#a", 0))
+        whole = msgspec.msgpack.encode(Enter("#a", 0, LAST_SEQ))
         for body in [
             msgspec.msgpack.encode({"type": "Enter", "room": "#a", "have": 0}),
             msgspec.msgpack.encode("Enter"),
