@@ -48,6 +48,8 @@ class EndCase(FaultCase):
         """A directory and a port."""
         self.data = fresh_directory(self) / "data"
         self.port = low_port()
+        self.environment: dict[str, str] = {}
+        """What relays need besides."""
         self.serving_s: list[float] = []
         """How long each relay took from its start to the first login."""
 
@@ -55,7 +57,9 @@ class EndCase(FaultCase):
         """A relay, which somebody has logged in to."""
         began = time.monotonic()
         listen = f"tcp:{self.port}:interface=127.0.0.1"
-        relay = Relay(self, "--data", str(self.data), *FAST, *options, listen=listen)
+        relay = Relay(
+            self, "--data", str(self.data), *FAST, *options, listen=listen, stdin=None, **self.environment
+        )
         talker = Talker(self, relay.address)
         talker.login("first")
         self.serving_s.append(time.monotonic() - began)
@@ -80,12 +84,17 @@ class EndCase(FaultCase):
         before = members.acked
         self.until(lambda: members.acked >= before + count, 30)
 
-    def all_is_there(self, members: Members, clients: Sequence[Client], since: int) -> list[str]:
-        """Nobody says anything more: the checker finds nothing wrong; what was told to be missed."""
+    def all_is_there(
+        self, members: Members, clients: Sequence[Client], since: int, declined: Sequence[str] = ()
+    ) -> list[str]:
+        """Nobody says anything more: the checker finds nothing wrong; what was told to be missed.
+
+        Nothing was declined but by the codes that are given.
+        """
         members.post(False)
         self.until(lambda: members.are_level, 30)
         self.assertEqual([], members.wrong)
-        self.assertEqual([], [words for each in members.each for words in each.declined])
+        self.assertEqual({*declined}, {*members.declined})
         told = self.assert_clean(*(each.life for each in members.each), told=None)
         return told + self.assert_clean(*(client.life(since) for client in clients), told=None)
 
@@ -174,22 +183,24 @@ class EndCase(FaultCase):
         self.assertLess(max(took), 5)
         relay.ends()
 
-    def begins(self) -> tuple[Relay, Members, list[Client], int]:
+    def begins(self, *options: str) -> tuple[Relay, Members, list[Client], int]:
         """A relay, and those who talk there; the number of the first message that both real clients know of."""
-        relay = self.start()
+        relay = self.start(*options)
         members = self.members(relay.address)
         clients = self.clients(relay.address, "alice", "bob")
         since, _ = (self.all_hear(f"{each.name} begins", each, *clients) for each in clients)
         return relay, members, clients, since
 
-    def finishes(self, members: Members, clients: Sequence[Client], since: int) -> list[str]:
+    def finishes(
+        self, members: Members, clients: Sequence[Client], since: int, declined: Sequence[str] = ()
+    ) -> list[str]:
         """All are back, and hear each other; then `all_is_there`."""
         self.more_is_acknowledged(members)
         for client in clients:
             client.is_back()
         for client in clients:
             self.all_hear(f"{client.name} ends", client, *clients)
-        return self.all_is_there(members, clients, since)
+        return self.all_is_there(members, clients, since, declined)
 
     def served_again(self, words: str) -> None:
         """A relay serves again as soon as a busy machine lets it start a program."""

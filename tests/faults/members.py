@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -84,7 +85,8 @@ class Member:
         self.entered: list[float] = []
         """When it entered the room, by the monotonic clock."""
         self.last_words: list[str] = []
-        self.declined: list[str] = []
+        self.declined: dict[str, str] = {}
+        """The code by which each post was declined."""
         self.wrong: list[str] = []
         self.unanswered: dict[bytes, float] = {}
         self.posts = False
@@ -177,7 +179,7 @@ class Member:
             case Declined(ids=ids, code=code):
                 for post_id in ids:
                     self.unanswered.pop(post_id, None)
-                    self.declined.append(str(code))
+                    self.declined[post_id.hex()] = str(code)
             case Refused(code=code) | Goodbye(code=code):
                 self.last_words.append(str(code))
             case Ping():
@@ -249,9 +251,19 @@ class Members(Thread):
         return sum(len(each.unanswered) for each in self.each)
 
     @property
+    def declined(self) -> Counter[str]:
+        """How many posts were declined, by code."""
+        return Counter(code for each in self.each for code in each.declined.values())
+
+    @property
     def wrong(self) -> list[str]:
         """What no relay may say."""
-        return [f"{each.name}: {words}" for each in self.each for words in each.wrong]
+        declined = {post_id for each in self.each for post_id in each.declined}
+        taken = {text for each in self.each for _, text, _ in [*each.life.acked, *each.life.shown]}
+        return [
+            *(f"{each.name}: {words}" for each in self.each for words in each.wrong),
+            *(f"{post_id} was declined and is there" for post_id in declined & taken),
+        ]
 
     def at_next_ack(self, call: Callable[[], None]) -> Event:
         """Make `call` the next time that anybody has heard an `Ack`, at once; what comes when that is done."""

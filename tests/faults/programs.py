@@ -29,8 +29,15 @@ LOBBY: Final = "#lobby"
 class Relay(RelayProcess):
     """`twistd -n securechat` with the cheapest engine, looked at from outside."""
 
-    def __init__(self, case: SynchronousTestCase, *options: str, listen: str = "tcp:0:interface=127.0.0.1") -> None:
-        super().__init__(case, "--engine", "cpu", *options, listen=listen)
+    def __init__(
+        self,
+        case: SynchronousTestCase,
+        *options: str,
+        listen: str = "tcp:0:interface=127.0.0.1",
+        stdin: int | None = None,
+        **environment: str,
+    ) -> None:
+        super().__init__(case, "--engine", "cpu", *options, listen=listen, stdin=stdin, **environment)
 
     @property
     def pid(self) -> int:
