@@ -50,6 +50,8 @@ class Writer:
         self._queue: SimpleQueue[Work | None] = SimpleQueue()
         self._thread: Thread | None = None
         self._ended: Callable[[], None] = _nothing
+        self._broken: Store | None = None
+        """The store once it has failed: kept, as closing it would have SQLite sync again what was not synced."""
         self.batches = 0
         """Batches that were kept, each sealed by the engine as one."""
         self.items = 0
@@ -123,18 +125,19 @@ class Writer:
         except BaseException as wrong:
             opened.put(wrong)
             return
-        works = True
         while (work := self._queue.get()) is not None:
-            if works:
+            if self._broken is None:
                 try:
                     work(store)
                 except BaseException as wrong:
-                    works = False
+                    self._broken = store
                     self._reactor.callFromThread(self._failed, _words(wrong))
-        try:
-            store.close()
-        except BaseException as wrong:
-            self._reactor.callFromThread(self._failed, _words(wrong))
+        if self._broken is None:
+            try:
+                store.close()
+            except BaseException as wrong:
+                self._broken = store
+                self._reactor.callFromThread(self._failed, _words(wrong))
         self._reactor.callFromThread(self._ended)
 
 

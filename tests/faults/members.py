@@ -120,7 +120,7 @@ class Member:
             await asyncio.sleep(self._backoff.wait_s(self._failures))
 
     async def _talk(self, peer: Peer) -> None:
-        peer.send(Enter(ROOM, 0))
+        peer.send(enter(self.known))
         roster, key = await peer.until(Roster), await peer.until(SessionKey)
         self._away(roster.last_seq)
         self._failures = 0
@@ -285,6 +285,11 @@ class Members(Thread):
         took: list[float] = []
         yield took
         took += [seconds for each in self.each for seconds in each.ack_s[before[each.name] :]]
+
+
+def enter(after: int) -> Enter:
+    """What somebody says who wants to hear of the room, and knows everything up to a number."""
+    return Enter(ROOM, 0)
 
 
 def found_room(case: SynchronousTestCase, address: Address, names: Sequence[str]) -> None:

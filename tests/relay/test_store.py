@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -31,7 +32,7 @@ from securechat.relay.records import (
     RoomEnded,
 )
 from securechat.relay.rows import HOUR_MS, KEEP_HOURS
-from securechat.relay.schema import lacks_room
+from securechat.relay.schema import lacks_room, truncate_log
 from securechat.relay.spare import Spare
 from securechat.relay.storage_key import KEY_FILE, StorageKey, load_or_make
 from securechat.relay.store import TIDY_ROWS, Kept, KeptRoom, Store, open_locked
@@ -348,6 +349,17 @@ class StoreTests(SynchronousTestCase):
             wrong.sqlite_errorname = name
             self.assertFalse(lacks_room(wrong))
         self.assertFalse(lacks_room(sqlite3.ProgrammingError("closed")))
+
+    def test_log_stays(self) -> None:
+        """A log that finds no room in the store stays as it is, and whatever else goes wrong with it is told."""
+        for name, is_told in (("SQLITE_FULL", False), ("SQLITE_IOERR_FSYNC", True)):
+            wrong = sqlite3.OperationalError()
+            wrong.sqlite_errorname = name
+            connection = Mock(execute=Mock(side_effect=wrong))
+            if is_told:
+                self.assertRaises(sqlite3.OperationalError, truncate_log, connection)
+            else:
+                self.assertFalse(truncate_log(connection))
 
     def test_scrubbed_later(self) -> None:
         """Where the log finds no room in the store, what was deleted goes from it as soon as there is some."""

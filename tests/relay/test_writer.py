@@ -126,7 +126,7 @@ class WriterTests(TestCase):
         self.writer.tidy(NOW_MS)
         await self.writer.stop()
         self.assertEqual([False, False], [each.called for each in kept])
-        self.assertEqual((1, 0), (self.stores[0].commits, self.stores[0].tidied))
+        self.assertEqual((1, 0, False), (self.stores[0].commits, self.stores[0].tidied, self.stores[0].closed))
         (words,) = self.failures
         self.assertIn("OSError", words)
         self.assertNotIn("unmistakable", words)
@@ -168,7 +168,7 @@ class WriterTests(TestCase):
         await self.writer.stop()
         self.assertEqual([], self.failures)
         self.started()
-        self.assertEqual([201], [room.last_seq for room in self.kept.rooms])
+        self.assertEqual([201], [len(room.ids) for room in self.kept.rooms])
 
     async def test_no_room_can_be_made(self) -> None:
         """Where no room can be made nothing is answered any more."""
