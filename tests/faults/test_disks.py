@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import socket
 import time
 from os import urandom
 
@@ -12,7 +13,7 @@ from tests.faults.disks import FINE, SYNC_FAILS, SYNC_HANGS, WRITE_FAILS, Disk, 
 from tests.faults.ends import NAMES, EndCase
 from tests.faults.members import ROOM, enter, found_room
 from tests.faults.programs import Relay
-from tests.relay.process import Talker
+from tests.relay.process import PATIENCE_S, Talker
 from tests.relay.test_operating import get, over_tcp
 
 STATUS = ("--status", "tcp:0:interface=127.0.0.1")
@@ -149,6 +150,24 @@ class BrokenDiskTests(DiskCase):
             self.assertGreater(self.disk["failures"], 0)
             self.disk["mode"] = FINE
             shutil.rmtree(self.data)
+
+    def test_nothing_is_said_too_early(self) -> None:
+        """While the disk does not say that it has synced nothing is acknowledged or told; then it is."""
+        relay = self.start()
+        one, other, epoch = self.pair(relay)
+        self.disk["mode"] = SYNC_HANGS
+        one.send(Post(ROOM, epoch, [(urandom(16), b"x")]))
+        self.until(lambda: self.disk["failures"] > 0, 5)
+        for talker, kind in ((one, Ack), (other, Delivery)):
+            assert isinstance(talker.socket, socket.socket)
+            talker.socket.settimeout(0.5)
+            with self.assertRaises(TimeoutError):
+                talker.until(kind)
+            talker.socket.settimeout(PATIENCE_S)
+        self.disk["mode"] = FINE
+        one.until(Ack)
+        other.until(Delivery)
+        relay.ends()
 
     def test_sync_fails(self) -> None:
         """A relay whose disk cannot be synced ends at once, and another one has everything acknowledged."""
