@@ -84,13 +84,15 @@ class Peer:
         self.writer.close()
 
 
-def run(work: Iterable[Callable[[], Awaitable[None]]], at_once: int, within_s: float) -> None:
-    """Do all of it, so many at once."""
+def run(
+    work: Iterable[Callable[[], Awaitable[None]]], at_once: int, within_s: float, patience_s: float = PATIENCE_S
+) -> None:
+    """Do all of it, so many at once, none for longer than `patience_s`."""
     waiting = iter(work)
 
     async def worker() -> None:
         for each in waiting:
-            await asyncio.wait_for(each(), PATIENCE_S)
+            await asyncio.wait_for(each(), patience_s)
 
     async def all_of() -> None:
         async with asyncio.timeout(within_s):
