@@ -71,10 +71,13 @@ class EndCase(FaultCase):
     ) -> Members:
         """Members who are in their room and talk."""
         found_room(self, address, names)
-        members = Members(address, names, pace, backoff)
+        return self.all_come(Members(address, {ROOM: names}, pace, backoff))
+
+    def all_come(self, members: Members) -> Members:
+        """Members who are in their rooms by now and talk."""
         self.addCleanup(members.end)
         members.start()
-        self.until(lambda: members.are_there, 20)
+        self.until(lambda: members.are_there, 30)
         members.post()
         return members
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from os import urandom
@@ -77,9 +77,9 @@ QUICK: Final = Backoff()
 class Member:
     """One member, over all its links."""
 
-    def __init__(self, name: str, pace: Pace, backoff: Backoff) -> None:
-        self.life = Life(name, ROOM, since=1)
-        self.name = name
+    def __init__(self, name: str, room: str, pace: Pace, backoff: Backoff) -> None:
+        self.life = Life(name, room, since=1)
+        self.name, self.room = name, room
         self.ack_s: list[float] = []
         """How long each acknowledgement took, from the first attempt."""
         self.entered: list[float] = []
@@ -120,7 +120,7 @@ class Member:
             await asyncio.sleep(self._backoff.wait_s(self._failures))
 
     async def _talk(self, peer: Peer) -> None:
-        peer.send(enter(self.known))
+        peer.send(enter(self.known, self.room))
         roster, key = await peer.until(Roster), await peer.until(SessionKey)
         self._away(roster.last_seq)
         self._failures = 0
@@ -154,7 +154,7 @@ class Member:
     def _say(self, peer: Peer, epoch: bytes, ids: list[bytes]) -> None:
         for at in range(0, len(ids), 50):
             some = ids[at : at + 50]
-            peer.send(Post(ROOM, epoch, [(each, each.ljust(self._pace.size, b"x")) for each in some]))
+            peer.send(Post(self.room, epoch, [(each, each.ljust(self._pace.size, b"x")) for each in some]))
 
     def _hear(self, peer: Peer, message: Message) -> None:
         match message:
@@ -192,14 +192,14 @@ class Member:
 
 
 class Members(Thread):
-    """All members of a room that they alone are in, in one thread."""
+    """All members of rooms that they alone are in, in one thread."""
 
     def __init__(
-        self, address: Address, names: Sequence[str], pace: Pace = USUAL, backoff: Backoff = QUICK
+        self, address: Address, rooms: Mapping[str, Sequence[str]], pace: Pace = USUAL, backoff: Backoff = QUICK
     ) -> None:
         super().__init__(daemon=True)
         self._address = address
-        self.each = [Member(name, pace, backoff) for name in names]
+        self.each = [Member(name, room, pace, backoff) for room, names in rooms.items() for name in names]
         self._loop = asyncio.new_event_loop()
         self._ending = asyncio.Event()
 
@@ -243,7 +243,8 @@ class Members(Thread):
     @property
     def are_level(self) -> bool:
         """Whether everything was answered, and everybody knows everything."""
-        return self.are_there and len({each.known for each in self.each}) == 1 and not self.unanswered
+        levels = {(each.room, each.known) for each in self.each}
+        return self.are_there and len(levels) == len({room for room, _ in levels}) and not self.unanswered
 
     @property
     def unanswered(self) -> int:
@@ -287,16 +288,16 @@ class Members(Thread):
         took += [seconds for each in self.each for seconds in each.ack_s[before[each.name] :]]
 
 
-def enter(after: int) -> Enter:
-    """What somebody says who wants to hear of the room, and knows everything up to a number."""
-    return Enter(ROOM, 0)
+def enter(after: int, room: str = ROOM) -> Enter:
+    """What somebody says who wants to hear of a room, and knows everything up to a number."""
+    return Enter(room, 0)
 
 
-def found_room(case: SynchronousTestCase, address: Address, names: Sequence[str]) -> None:
-    """Make the room, whose first member adds the others: twenty of them at most."""
+def found_room(case: SynchronousTestCase, address: Address, names: Sequence[str], room: str = ROOM) -> None:
+    """Make a room, whose first member adds the others: twenty of them at most."""
     talkers = [Talker(case, address) for _ in names]
     people = [talker.login(name) for talker, name in zip(talkers, names, strict=True)]
-    chain = Chain(ROOM)
+    chain = Chain(room)
     talkers[0].send(chain.found(people[0]), *(chain.add(people[0], each) for each in people[1:]))
     while talkers[0].until(SessionKey).epoch != chain.known.epoch:
         pass
