@@ -29,6 +29,7 @@ from securechat.relay.renewal import Certified, Reload, read_motd
 from securechat.relay.sealing import Sealing
 from securechat.relay.service import RelayService
 from securechat.relay.space import Space
+from securechat.relay.spare import Spare
 from securechat.relay.status import Probe, status_service
 from securechat.relay.storage_key import load_or_make
 from securechat.relay.store import Store, open_locked
@@ -114,13 +115,16 @@ def _durable(
             engine: Engine = choose(options["engine"])
         except EngineUnavailable as wrong:
             raise RelayError(str(wrong)) from wrong
-        return open_locked(path, key, engine)
+        store = open_locked(path, key, engine, spare)
+        spare.make()
+        return store
 
+    spare = Spare(path.with_name(f"{path.name}.spare"))
     # What is built first is told by what is built later, and only once the reactor runs.
-    writer = Writer(reactor, open_store, lambda words: durable.broken(words))
+    writer = Writer(reactor, open_store, lambda words: durable.broken(words), spare.give_up)
     journal = Journal(reactor, Turn(reactor), writer.write)
     owners, kept_log = KeptOwners(journal), KeptLog(journal, key)
-    space = Space(reactor, path, options["store-limit"])
+    space = Space(reactor, path, options["store-limit"], spare, options["disk-reserve"])
     relay = relay_with(log=kept_log, owners=owners, journal=journal, is_full=space.is_full)
     durable = Durable(
         reactor,

@@ -42,6 +42,8 @@ class Options(usage.Options):
          "[default: storage.key in the data directory, made at the first start]"],
         ["store-limit", None, 8 * 1024**3, "Bytes that the store may take; over it messages are declined.",
          _number(1, int, 1e15)],
+        ["disk-reserve", None, 256 * 1024**2, "Bytes that are left free on the store's disk; below it messages are "
+         "declined.", _number(0, int, 1e15)],
         ["max-clients", "m", 1_000, "Clients at once; the next one is refused. 2 gives a private line.",
          _number(1, int)],
         ["motd", None, "", "Message of the day, shown to everybody who logs in.", _motd],

@@ -51,11 +51,31 @@ def connect(path: str) -> sqlite3.Connection:
             connection.execute(f"PRAGMA {pragma}").fetchall()
         _migrate(connection, version)
         # What the last relay deleted may still stand in the log of a store that was not closed.
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        truncate_log(connection)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def truncate_log(connection: sqlite3.Connection) -> bool:
+    """Bring the whole log into the store; whether there was room for it."""
+    try:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    except sqlite3.Error as wrong:
+        if not lacks_room(wrong):
+            raise
+        return False
+    return True
+
+
+def lacks_room(wrong: sqlite3.Error) -> bool:
+    """Whether SQLite says that the disk is full; it has then taken back what it was about.
+
+    The second name is for a disk that is full when the index of the log has to grow. What fsync reports is neither,
+    whatever the reason: the kernel may then take for written what is not.
+    """
+    return getattr(wrong, "sqlite_errorname", "") in ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE")
 
 
 def _number(connection: sqlite3.Connection, pragma: str) -> int:

@@ -1,4 +1,4 @@
-"""Whether there is room for more: the operator's bound on the store, and a reserve on its disk."""
+"""Whether there is room for more: the operator's bound on the store, a reserve on its disk, and the spare file."""
 
 import os
 from collections.abc import Callable
@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from securechat.relay.spare import Spare
 
 RESERVE_BYTES: Final = 256 * 1024 * 1024
 """What is left free on the disk, for all that goes on when there is no room: leaving, new prekeys, deleting."""
@@ -23,28 +26,47 @@ def free_bytes(directory: Path) -> int:
 class Space:
     """The room for a store, which is a file and what SQLite puts beside it."""
 
+    _log = Logger()
+
     def __init__(
         self,
         clock: IReactorTime,
         store: Path,
         limit_bytes: int,
+        spare: Spare,
+        reserve_bytes: int = RESERVE_BYTES,
         free: Callable[[Path], int] = free_bytes,
     ) -> None:
         self._clock = clock
         self._files = [store, store.with_name(f"{store.name}-wal")]
         self._limit_bytes = limit_bytes
+        self._spare = spare
+        self._reserve_bytes = reserve_bytes
         self._free = free
         self._looked: float | None = None
-        self._is_full = False
+        self._is_full = self._was_full = False
 
     def is_full(self) -> bool:
-        """Whether nothing more should be taken, as it was a second ago at most."""
+        """Whether nothing more should be taken, as it was a second ago at most.
+
+        That the spare file was given up is known at once: what comes next would find no room.
+        """
         now = self._clock.seconds()
         if self._looked is None or now - self._looked >= LOOK_S:
             self._looked = now
             size = sum(path.stat().st_size for path in self._files if path.exists())
-            self._is_full = size >= self._limit_bytes or self._free(self._files[0].parent) < RESERVE_BYTES
-        return self._is_full
+            free = self._free(self._files[0].parent)
+            if not self._spare.is_there and free >= self._spare.size:
+                self._spare.make()
+            self._is_full = size >= self._limit_bytes or free < self._reserve_bytes
+        is_full = self._is_full or not self._spare.is_there
+        if is_full is not self._was_full:
+            self._was_full = is_full
+            if is_full:
+                self._log.warn("there is no room for more: new names, entries and messages are declined")
+            else:
+                self._log.info("there is room again")
+        return is_full
 
 
 def never() -> bool:

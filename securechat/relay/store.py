@@ -6,7 +6,8 @@ engine. All of it is read once, at the start.
 
 import os
 import sqlite3
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -22,7 +23,8 @@ from securechat.relay.lock import lock
 from securechat.relay.log import RECENT_IDS
 from securechat.relay.records import KeyWaits, Record
 from securechat.relay.rows import HOUR_MS, KEEP_HOURS, associated, drops_keys, rows
-from securechat.relay.schema import connect
+from securechat.relay.schema import connect, truncate_log
+from securechat.relay.spare import Spare
 from securechat.relay.storage_key import KEY_ID, StorageKey
 
 TIDY_ROWS: Final = 500
@@ -65,6 +67,8 @@ class Store:
         self._engine = engine
         self._path = path
         self._locked = locked
+        self._may_hold_deleted = False
+        """Whether the log may still have what was to be gone."""
         try:
             self._connection = connect(path)
         except sqlite3.Error as wrong:
@@ -92,43 +96,55 @@ class Store:
         secret = [row for row in batch if row.text is not None]
         sealed = iter(self._seal([row.associated for row in secret], [row.text or b"" for row in secret]))
         work = [(row.statement, row.clear if row.text is None else (*row.clear, next(sealed))) for row in batch]
-        connection = self._connection
-        connection.execute("BEGIN IMMEDIATE")
-        for statement, group in groupby(work, itemgetter(0)):
-            connection.executemany(statement, [parameters for _, parameters in group])
-        connection.execute("COMMIT")
+        with self._transaction() as connection:
+            for statement, group in groupby(work, itemgetter(0)):
+                connection.executemany(statement, [parameters for _, parameters in group])
         return len(secret)
 
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """All of it or nothing, whatever goes wrong."""
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException:
+            # For some errors SQLite has done so by itself.
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
     def scrub(self, records: Sequence[Record]) -> None:
-        """Leave no copy of what these records, which are kept, have deleted."""
-        if drops_keys(records):
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        """Leave no copy of what these records, which are kept, have deleted; while there is no room, later."""
+        self._may_hold_deleted |= drops_keys(records)
+        if self._may_hold_deleted:
+            self._may_hold_deleted = not truncate_log(self._connection)
 
     def tidy(self, now_ms: int) -> bool:
         """Delete some messages that are too old or whose room has ended; whether there may be more."""
-        connection = self._connection
-        connection.execute("BEGIN IMMEDIATE")
-        old = self._all(
-            "SELECT id, seq <= (SELECT max(seq) FROM messages AS latest WHERE latest.room = messages.room) - ?2 "
-            "FROM messages WHERE expires_hour <= ?1 LIMIT ?3",
-            (now_ms // HOUR_MS, RECENT_IDS, TIDY_ROWS),
-        )
-        connection.executemany("DELETE FROM messages WHERE id = ?", [(each,) for each, done in old if done])
-        connection.executemany(
-            "UPDATE messages SET row = NULL, expires_hour = expires_hour + ? WHERE id = ?",
-            [(KEEP_HOURS, each) for each, done in old if not done],
-        )
-        ended = connection.execute(
-            "DELETE FROM messages WHERE id IN (SELECT messages.id FROM rooms JOIN messages "
-            "ON messages.room = rooms.id WHERE rooms.room_tag IS NULL LIMIT ?)",
-            (TIDY_ROWS,),
-        ).rowcount
-        connection.execute(
-            "DELETE FROM rooms WHERE room_tag IS NULL "
-            "AND NOT EXISTS (SELECT 1 FROM messages WHERE messages.room = rooms.id)"
-        )
-        connection.execute("COMMIT")
-        connection.execute("PRAGMA incremental_vacuum(1000)").fetchall()
+        with self._transaction() as connection:
+            old = self._all(
+                "SELECT id, "
+                "seq <= (SELECT max(seq) FROM messages AS latest WHERE latest.room = messages.room) - ?2 "
+                "FROM messages WHERE expires_hour <= ?1 LIMIT ?3",
+                (now_ms // HOUR_MS, RECENT_IDS, TIDY_ROWS),
+            )
+            connection.executemany("DELETE FROM messages WHERE id = ?", [(each,) for each, done in old if done])
+            connection.executemany(
+                "UPDATE messages SET row = NULL, expires_hour = expires_hour + ? WHERE id = ?",
+                [(KEEP_HOURS, each) for each, done in old if not done],
+            )
+            ended = connection.execute(
+                "DELETE FROM messages WHERE id IN (SELECT messages.id FROM rooms JOIN messages "
+                "ON messages.room = rooms.id WHERE rooms.room_tag IS NULL LIMIT ?)",
+                (TIDY_ROWS,),
+            ).rowcount
+            connection.execute(
+                "DELETE FROM rooms WHERE room_tag IS NULL "
+                "AND NOT EXISTS (SELECT 1 FROM messages WHERE messages.room = rooms.id)"
+            )
+        self._connection.execute("PRAGMA incremental_vacuum(1000)").fetchall()
         return TIDY_ROWS in (len(old), ended)
 
     def close(self) -> None:
@@ -193,8 +209,11 @@ class Store:
         return [text for text in texts if text is not None]
 
 
-def open_locked(path: Path, key: StorageKey, engine: Engine) -> Store:
-    """Open or make a store that nobody else can open until it is closed. Raises `RelayError`."""
+def open_locked(path: Path, key: StorageKey, engine: Engine, spare: Spare) -> Store:
+    """Open or make a store that nobody else can open until it is closed. Raises `RelayError`.
+
+    On a disk that is full the spare file that the last run has left makes room for opening it.
+    """
     try:
         locked = lock(path.with_name(f"{path.name}.lock"))
     except OSError as wrong:
@@ -202,6 +221,7 @@ def open_locked(path: Path, key: StorageKey, engine: Engine) -> Store:
     # SQLite makes its files with what the mask leaves of 0644.
     mask = os.umask(0o077)
     try:
+        spare.give_up()
         return Store(str(path), key, engine, locked)
     except BaseException:
         os.close(locked)

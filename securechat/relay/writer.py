@@ -2,7 +2,8 @@
 
 There is one connection to the store in the process, and this thread has it. What the relay gathers while a batch is
 being committed becomes the next one (see `journal`), so the cost of a commit is shared by whatever comes in
-meanwhile. A write that fails is not tried again: the kernel may take a page for clean that it could not write.
+meanwhile. A write that fails is not tried again: the kernel may take a page for clean that it could not write. One
+that found no room has not been made, so it is tried once more where room can be made (see `spare`).
 """
 
 import sqlite3
@@ -14,6 +15,8 @@ from typing import Protocol
 from twisted.internet.defer import Deferred, succeed
 
 from securechat.relay.records import Record
+from securechat.relay.schema import lacks_room
+from securechat.relay.space import never
 from securechat.relay.store import Kept, Store
 from securechat.wire.errors import kind_and_place
 
@@ -28,15 +31,27 @@ class FromThread(Protocol):
 
 
 class Writer:
-    """A store and its thread. `failed` is called once, with words for the log, when the store cannot be written."""
+    """A store and its thread. `failed` is called once, with words for the log, when the store cannot be written.
 
-    def __init__(self, reactor: FromThread, open_store: Callable[[], Store], failed: Callable[[str], None]) -> None:
+    `make_room` is called on the thread where a batch finds no room, and says whether there is some now.
+    """
+
+    def __init__(
+        self,
+        reactor: FromThread,
+        open_store: Callable[[], Store],
+        failed: Callable[[str], None],
+        make_room: Callable[[], bool] = never,
+    ) -> None:
         self._reactor = reactor
         self._open_store = open_store
         self._failed = failed
+        self._make_room = make_room
         self._queue: SimpleQueue[Work | None] = SimpleQueue()
         self._thread: Thread | None = None
         self._ended: Callable[[], None] = _nothing
+        self._broken: Store | None = None
+        """The store once it has failed: kept, as closing it would have SQLite sync again what was not synced."""
         self.batches = 0
         """Batches that were kept, each sealed by the engine as one."""
         self.items = 0
@@ -58,18 +73,32 @@ class Writer:
         """Keep a batch, and then call `kept` on the reactor's thread."""
 
         def commit(store: Store) -> None:
-            self.items += store.commit(records)
+            self.items += self._commit(store, records)
             self.batches += 1
             self._reactor.callFromThread(kept)
             store.scrub(records)
 
         self._queue.put(commit)
 
+    def _commit(self, store: Store, records: list[Record]) -> int:
+        try:
+            return store.commit(records)
+        except sqlite3.Error as wrong:
+            if not lacks_room(wrong) or not self._make_room():
+                raise
+        return store.commit(records)
+
     def tidy(self, now_ms: int) -> None:
-        """Delete what is too old, some at a time, between batches."""
+        """Delete what is too old, some at a time, between batches; where there is no room for it, the next time."""
 
         def some(store: Store) -> None:
-            if store.tidy(now_ms):
+            try:
+                may_be_more = store.tidy(now_ms)
+            except sqlite3.Error as wrong:
+                if not lacks_room(wrong):
+                    raise
+                return
+            if may_be_more:
                 self._queue.put(some)
 
         self._queue.put(some)
@@ -96,18 +125,19 @@ class Writer:
         except BaseException as wrong:
             opened.put(wrong)
             return
-        works = True
         while (work := self._queue.get()) is not None:
-            if works:
+            if self._broken is None:
                 try:
                     work(store)
                 except BaseException as wrong:
-                    works = False
+                    self._broken = store
                     self._reactor.callFromThread(self._failed, _words(wrong))
-        try:
-            store.close()
-        except BaseException as wrong:
-            self._reactor.callFromThread(self._failed, _words(wrong))
+        if self._broken is None:
+            try:
+                store.close()
+            except BaseException as wrong:
+                self._broken = store
+                self._reactor.callFromThread(self._failed, _words(wrong))
         self._reactor.callFromThread(self._ended)
 
 

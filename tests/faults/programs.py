@@ -29,8 +29,15 @@ LOBBY: Final = "#lobby"
 class Relay(RelayProcess):
     """`twistd -n securechat` with the cheapest engine, looked at from outside."""
 
-    def __init__(self, case: SynchronousTestCase, *options: str, listen: str = "tcp:0:interface=127.0.0.1") -> None:
-        super().__init__(case, "--engine", "cpu", *options, listen=listen)
+    def __init__(
+        self,
+        case: SynchronousTestCase,
+        *options: str,
+        listen: str = "tcp:0:interface=127.0.0.1",
+        stdin: int | None = None,
+        **environment: str,
+    ) -> None:
+        super().__init__(case, "--engine", "cpu", *options, listen=listen, stdin=stdin, **environment)
 
     @property
     def pid(self) -> int:
@@ -98,6 +105,16 @@ class Client(Program):
 
         self.waits(str(wanted), done, within_s)
         return found[-1]
+
+    def is_back(self, within_s: float = LONG_S) -> None:
+        """Wait until it is in the lobby on a link that is up."""
+
+        def done(events: list[dict[str, Any]]) -> bool:
+            kinds = [event for event in events if event["type"] == "link" or event.get("room") == LOBBY]
+            last = max(at for at, event in enumerate(kinds) if event["type"] == "link")
+            return bool(kinds[last]["up"]) and any(event["type"] == "key" for event in kinds[last:])
+
+        self.waits("return", done, within_s)
 
     def says(self, text: str) -> None:
         """Say something in the lobby; the text is its id as well."""
@@ -198,6 +215,10 @@ class FaultCase(SynchronousTestCase):
         while not done():
             self.assertLess(time.monotonic(), end)
             time.sleep(0.02)
+
+    def measured(self, words: str) -> None:
+        """Print what came out: a figure for people, which decides nothing here."""
+        print(f"\n{self.id()}: {words}", flush=True)
 
     def assert_grew(self, relay: Relay, before: int, most: int) -> None:
         """The relay's memory has grown by no more than this."""

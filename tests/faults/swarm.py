@@ -13,6 +13,7 @@ from typing import Final
 from securechat.wire.address import Address
 from securechat.wire.framing import frame
 from securechat.wire.messages import Goodbye, Greeting, Message, Refused, Welcome
+from tests.relay.harness import Kind
 from tests.relay.people import hello_now, person
 from tests.wire.harness import PREFIX, from_relay
 
@@ -50,13 +51,22 @@ class Peer:
         (length,) = PREFIX.unpack(await self.reader.readexactly(PREFIX.size))
         return from_relay.decode(await self.reader.readexactly(length))
 
+    async def until(self, kind: type[Kind]) -> Kind:
+        """The next message of a kind; those before it are skipped."""
+        while not isinstance(message := await self.message(), kind):
+            pass
+        return message
+
+    def send(self, message: Message) -> None:
+        """Send a message, sooner or later."""
+        self.writer.write(frame(message))
+
     async def login(self, name: str) -> None:
         """Be greeted and welcomed, on a link without TLS."""
         greeting = await self.message()
         assert isinstance(greeting, Greeting)
-        self.writer.write(frame(hello_now(person(name), greeting.nonce)))
-        while not isinstance(await self.message(), Welcome):
-            pass
+        self.send(hello_now(person(name), greeting.nonce))
+        await self.until(Welcome)
 
     async def end(self) -> End:
         """Read to the end, and close."""
@@ -74,13 +84,15 @@ class Peer:
         self.writer.close()
 
 
-def run(work: Iterable[Callable[[], Awaitable[None]]], at_once: int, within_s: float) -> None:
-    """Do all of it, so many at once."""
+def run(
+    work: Iterable[Callable[[], Awaitable[None]]], at_once: int, within_s: float, patience_s: float = PATIENCE_S
+) -> None:
+    """Do all of it, so many at once, none for longer than `patience_s`."""
     waiting = iter(work)
 
     async def worker() -> None:
         for each in waiting:
-            await asyncio.wait_for(each(), PATIENCE_S)
+            await asyncio.wait_for(each(), patience_s)
 
     async def all_of() -> None:
         async with asyncio.timeout(within_s):

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.crypto.cpu import CpuEngine
 from securechat.relay import schema
+from securechat.relay import store as store_module
 from securechat.relay.directory import Owner
 from securechat.relay.errors import RelayError
 from securechat.relay.kept import KeptOwners, restore
@@ -30,6 +32,8 @@ from securechat.relay.records import (
     RoomEnded,
 )
 from securechat.relay.rows import HOUR_MS, KEEP_HOURS
+from securechat.relay.schema import lacks_room, truncate_log
+from securechat.relay.spare import Spare
 from securechat.relay.storage_key import KEY_FILE, StorageKey, load_or_make
 from securechat.relay.store import TIDY_ROWS, Kept, KeptRoom, Store, open_locked
 from securechat.wire.messages import LAST_SEQ, Enter, Hand, Lookup, Post, Roster, SealedKey, SessionKey
@@ -324,6 +328,58 @@ class StoreTests(SynchronousTestCase):
         (room,) = self.reopened().rooms
         self.assertEqual((count, RECENT_IDS), (room.last_seq, len(room.ids)))
 
+    def test_full(self) -> None:
+        """A batch for which there is no room leaves nothing, and can be kept again when there is."""
+        self.store.commit(founded("#tea"))
+        ((pages,),) = self.all("PRAGMA page_count")
+        self.all(f"PRAGMA max_page_count={pages}")
+        batch = [message("#tea", seq) for seq in range(1, 201)]
+        with self.assertRaises(sqlite3.OperationalError) as full:
+            self.store.commit(batch)
+        self.assertTrue(lacks_room(full.exception))
+        self.assertEqual([(0,)], self.all("SELECT count(*) FROM messages"))
+        self.all("PRAGMA max_page_count=1000000")
+        self.store.commit(batch)
+        self.assertEqual([200], [room.last_seq for room in self.reopened().rooms])
+
+    def test_other_errors_are_not_fullness(self) -> None:
+        """What SQLite says about a broken disk, or Python of a mistake, is something else."""
+        for name in ("SQLITE_IOERR_FSYNC", "SQLITE_IOERR_WRITE", "SQLITE_CORRUPT"):
+            wrong = sqlite3.OperationalError()
+            wrong.sqlite_errorname = name
+            self.assertFalse(lacks_room(wrong))
+        self.assertFalse(lacks_room(sqlite3.ProgrammingError("closed")))
+
+    def test_log_stays(self) -> None:
+        """A log that finds no room in the store stays as it is, and whatever else goes wrong with it is told."""
+        for name, is_told in (("SQLITE_FULL", False), ("SQLITE_IOERR_FSYNC", True)):
+            wrong = sqlite3.OperationalError()
+            wrong.sqlite_errorname = name
+            connection = Mock(execute=Mock(side_effect=wrong))
+            if is_told:
+                self.assertRaises(sqlite3.OperationalError, truncate_log, connection)
+            else:
+                self.assertFalse(truncate_log(connection))
+
+    def test_scrubbed_later(self) -> None:
+        """Where the log finds no room in the store, what was deleted goes from it as soon as there is some."""
+        self.store.commit([*founded("#tea"), message("#tea", 1)])
+        self.patch(store_module, "truncate_log", lambda _: False)
+        ended = [RoomEnded("#tea")]
+        self.store.commit(ended)
+        self.store.scrub(ended)
+        tried: list[sqlite3.Connection] = []
+
+        def truncate(connection: sqlite3.Connection) -> bool:
+            tried.append(connection)
+            return True
+
+        self.patch(store_module, "truncate_log", truncate)
+        others = [message("#tea", 2)]
+        self.store.scrub(others)
+        self.store.scrub(others)
+        self.assertEqual(1, len(tried))
+
     def test_tidy_after_a_room(self) -> None:
         """The messages of a room that has ended go as well, and a new room of its name has none of them."""
         count = TIDY_ROWS + 10
@@ -342,6 +398,7 @@ class FilesTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Somewhere to be."""
         self.path = store_path(self)
+        self.spare = Spare(self.path.with_name("relay.db.spare"), 4_096)
 
     def key(self, elsewhere: Path | None = None) -> StorageKey:
         """The storage key as a relay finds or makes it."""
@@ -349,23 +406,34 @@ class FilesTests(SynchronousTestCase):
 
     def test_one_relay(self) -> None:
         """A store that is open is refused to others, and is free again when it was closed."""
-        first = open_locked(self.path, KEY, CpuEngine())
+        first = open_locked(self.path, KEY, CpuEngine(), self.spare)
         with self.assertRaises(RelayError) as refused:
-            open_locked(self.path, KEY, CpuEngine())
+            open_locked(self.path, KEY, CpuEngine(), self.spare)
         self.assertIn("another relay uses", str(refused.exception))
         first.close()
-        open_locked(self.path, KEY, CpuEngine()).close()
+        open_locked(self.path, KEY, CpuEngine(), self.spare).close()
+
+    def test_full_disk(self) -> None:
+        """What the last run has left for a full disk makes way for opening, but never another relay's."""
+        self.spare.make()
+        first = open_locked(self.path, KEY, CpuEngine(), Spare(self.path.with_name("relay.db.spare")))
+        self.assertFalse(self.path.with_name("relay.db.spare").exists())
+        self.spare.make()
+        another = Spare(self.path.with_name("relay.db.spare"))
+        self.assertRaises(RelayError, open_locked, self.path, KEY, CpuEngine(), another)
+        self.assertTrue(self.path.with_name("relay.db.spare").exists())
+        first.close()
 
     def test_lock_ends_with_a_failure(self) -> None:
         """A store that could not be opened is not locked."""
         self.path.write_text("nonsense " * 1_000)
-        self.assertRaises(RelayError, open_locked, self.path, KEY, CpuEngine())
+        self.assertRaises(RelayError, open_locked, self.path, KEY, CpuEngine(), self.spare)
         lock(self.path.with_name("relay.db.lock"))
 
     def test_modes(self) -> None:
         """Nobody else can read any of it."""
         self.key()
-        store = open_locked(self.path, KEY, CpuEngine())
+        store = open_locked(self.path, KEY, CpuEngine(), self.spare)
         store.commit(founded("#tea"))
         files = {path.name: path.stat().st_mode & 0o077 for path in self.path.parent.iterdir()}
         store.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from threading import current_thread, main_thread
@@ -10,6 +11,7 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, deferLater
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from securechat.crypto.cpu import CpuEngine
@@ -17,6 +19,7 @@ from securechat.relay.errors import RelayError
 from securechat.relay.records import Record
 from securechat.relay.rows import HOUR_MS, KEEP_HOURS
 from securechat.relay.space import LOOK_S, RESERVE_BYTES, Space, free_bytes
+from securechat.relay.spare import Spare
 from securechat.relay.store import TIDY_ROWS, Store
 from securechat.relay.writer import Writer
 from tests.relay.keeping import KEY, store_path
@@ -34,6 +37,7 @@ class WatchedStore(Store):
         self.users: set[object] = {current_thread()}
         self.commits = 0
         self.fails: Exception | None = None
+        self.fails_tidying: Exception | None = None
         self.tidied = 0
         self.closed = False
 
@@ -48,6 +52,8 @@ class WatchedStore(Store):
     def tidy(self, now_ms: int) -> bool:
         """Delete some messages."""
         self.tidied += 1
+        if self.fails_tidying is not None:
+            raise self.fails_tidying
         return super().tidy(now_ms)
 
     def close(self) -> None:
@@ -120,12 +126,97 @@ class WriterTests(TestCase):
         self.writer.tidy(NOW_MS)
         await self.writer.stop()
         self.assertEqual([False, False], [each.called for each in kept])
-        self.assertEqual((1, 0), (self.stores[0].commits, self.stores[0].tidied))
+        self.assertEqual((1, 0, False), (self.stores[0].commits, self.stores[0].tidied, self.stores[0].closed))
         (words,) = self.failures
         self.assertIn("OSError", words)
         self.assertNotIn("unmistakable", words)
         self.started()
         self.assertEqual([], self.kept.rooms)
+
+    def fill(self, store: WatchedStore) -> None:
+        """From now on the store has no room for another page."""
+        ((pages,),) = store._all("PRAGMA page_count")
+        store._all(f"PRAGMA max_page_count={pages}")
+
+    async def full(self, make_room: Callable[[], bool]) -> list[Record]:
+        """A writer that can make room somehow, or not, and whose store is full; a batch that does not fit."""
+        await self.writer.stop()
+        self.writer = Writer(REACTOR, self.open, self.failures.append, make_room)
+        self.writer.start()
+        self.addCleanup(self.writer.stop)
+        await self.write(founded("#tea"))
+        filled: Deferred[None] = Deferred()
+
+        def fill(store: Store) -> None:
+            self.fill(self.stores[-1])
+            REACTOR.callFromThread(filled.callback, None)
+
+        self.writer._queue.put(fill)
+        await filled
+        return [message("#tea", seq) for seq in range(1, 201)]
+
+    async def test_room_is_made(self) -> None:
+        """A batch that finds no room is kept in the room that is made for it, once."""
+
+        def make_room() -> bool:
+            self.stores[-1]._all("PRAGMA max_page_count=1000000")
+            return True
+
+        batch = await self.full(make_room)
+        await self.write(batch)
+        await self.write([message("#tea", 201)])
+        await self.writer.stop()
+        self.assertEqual([], self.failures)
+        self.started()
+        self.assertEqual([201], [len(room.ids) for room in self.kept.rooms])
+
+    async def test_no_room_can_be_made(self) -> None:
+        """Where no room can be made nothing is answered any more."""
+        await self.assert_ends(lambda: False, 2)
+
+    async def test_too_little_room_is_made(self) -> None:
+        """Where too little room was made nothing is answered any more, and nothing is tried a third time."""
+        await self.assert_ends(lambda: True, 3)
+
+    async def assert_ends(self, make_room: Callable[[], bool], commits: int) -> None:
+        """A batch is tried, of so many in all, and not kept."""
+        kept = self.write(await self.full(make_room))
+        await self.writer.stop()
+        self.assertFalse(kept.called)
+        self.assertEqual(commits, self.stores[-1].commits)
+        (words,) = self.failures
+        self.assertIn("SQLITE_FULL", words)
+
+    async def test_broken_is_not_full(self) -> None:
+        """No room is made for a disk that fails, and nothing is tried again."""
+        made: list[bool] = []
+
+        def make_room() -> bool:
+            made.append(True)
+            return True
+
+        batch = await self.full(make_room)
+        self.stores[-1].fails = broken = sqlite3.OperationalError("disk I/O error")
+        broken.sqlite_errorname = "SQLITE_IOERR_FSYNC"
+        self.write(batch)
+        await self.writer.stop()
+        self.assertEqual(([], 2), (made, self.stores[-1].commits))
+        self.assertIn("SQLITE_IOERR_FSYNC", self.failures.pop())
+
+    async def test_no_room_to_tidy(self) -> None:
+        """What is old stays where there is no room for deleting it, and the store goes on."""
+        await self.full(lambda: False)
+        full = sqlite3.OperationalError()
+        full.sqlite_errorname = "SQLITE_FULL"
+        store = self.stores[-1]
+        store.fails_tidying = full
+        self.writer.tidy(NOW_MS)
+        await self.write([])
+        self.assertEqual(1, store.tidied)
+        store.fails_tidying = sqlite3.OperationalError()
+        self.writer.tidy(NOW_MS)
+        await self.writer.stop()
+        self.assertEqual(1, len(self.failures))
 
     async def test_tidy_between_batches(self) -> None:
         """What is old goes some at a time, and a batch that comes meanwhile does not wait for all of it."""
@@ -152,16 +243,18 @@ class SpaceTests(SynchronousTestCase):
     """Whether there is room."""
 
     def setUp(self) -> None:
-        """A store of 1,000 bytes, a log of 500 beside it, and much that is free."""
+        """A store of 1,000 bytes, a log of 500 and a spare file beside it, and much that is free."""
         self.path = store_path(self)
         self.clock = Clock()
         self.free = RESERVE_BYTES
         self.path.write_bytes(bytes(1_000))
         self.path.with_name("relay.db-wal").write_bytes(bytes(500))
+        self.spare = Spare(self.path.with_name("relay.db.spare"), 2_000)
+        self.spare.make()
 
     def space(self, limit: int, free: Callable[[Path], int] | None = None) -> Space:
         """Room for so many bytes."""
-        return Space(self.clock, self.path, limit, free or (lambda directory: self.free))
+        return Space(self.clock, self.path, limit, self.spare, free=free or (lambda directory: self.free))
 
     def test_limit(self) -> None:
         """Store and log count together."""
@@ -184,6 +277,42 @@ class SpaceTests(SynchronousTestCase):
         self.free = RESERVE_BYTES
         self.clock.advance(LOOK_S)
         self.assertFalse(space.is_full())
+
+    def test_another_reserve(self) -> None:
+        """The operator says how much stays free."""
+        self.free = 3_000
+        space = [
+            Space(self.clock, self.path, 10_000, self.spare, reserve, lambda _: self.free)
+            for reserve in (3_000, 3_001)
+        ]
+        self.assertEqual([False, True], [each.is_full() for each in space])
+
+    def test_spare(self) -> None:
+        """Once the spare file was given up it is full at once, until there is room for another one."""
+        space = Space(self.clock, self.path, 10_000, self.spare, 0, lambda _: self.free)
+        self.assertFalse(space.is_full())
+        self.spare.give_up()
+        self.assertTrue(space.is_full())
+        self.free = self.spare.size - 1
+        self.clock.advance(LOOK_S)
+        self.assertEqual((True, False), (space.is_full(), self.spare.is_there))
+        self.free = self.spare.size
+        self.assertTrue(space.is_full())
+        self.clock.advance(LOOK_S)
+        self.assertEqual((False, True), (space.is_full(), self.spare.is_there))
+
+    def test_told(self) -> None:
+        """The operator is told once that there is no room, and once that there is some again."""
+        space = self.space(10_000)
+        with capturedLogs() as logged:
+            for free in (RESERVE_BYTES, 0, 0, RESERVE_BYTES, RESERVE_BYTES):
+                self.free = free
+                self.clock.advance(LOOK_S)
+                space.is_full()
+        told = [event["log_format"] for event in logged]
+        self.assertEqual(2, len(told))
+        self.assertIn("no room", told[0])
+        self.assertIn("room again", told[1])
 
     def test_real_disk(self) -> None:
         """What is free on a real disk is some number of bytes; a store that is not there yet is small."""

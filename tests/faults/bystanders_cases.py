@@ -1,0 +1,15 @@
+"""What takes half a minute: harm at a pace at which it is not the machine that is measured."""
+
+from __future__ import annotations
+
+from tests.faults.bystanders import BystanderCase
+from tests.faults.programs import MIB
+
+
+class BystanderTests(BystanderCase):
+    """Eight members who talk, and others."""
+
+    def test_malformed(self) -> None:
+        """Beside ten thousand malformed frames, 500 a second, nobody waits for much longer than in calm."""
+        self.assertEqual(10_000, self.bystanders(8 * MIB, "malformed", 10_000, 500))
+        self.assertLess(self.times, 4)

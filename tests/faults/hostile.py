@@ -1,0 +1,116 @@
+"""Peers that mean harm, in a process of their own, so that they cost no time of who measures.
+
+`python -m tests.faults.hostile WHAT ADDRESS COUNT [PER_S]`: so many, so many a second, or as fast as it goes. It
+says `began`, and at its end how much they did.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from random import Random
+from typing import Final
+
+from securechat.wire.address import Address, parse
+from securechat.wire.messages import Ack, Post, SessionKey
+from tests.faults import swarm
+from tests.faults.mutators import MUTATORS
+from tests.faults.swarm import Peer
+from tests.relay.harness import post_id
+from tests.relay.people import Chain, person
+
+AT_ONCE: Final = 50
+LONGEST_S: Final = 300.0
+FLOOD_S: Final = 8.0
+
+
+def malformed(address: Address, count: int, per_s: float) -> int:
+    """Links on which something is said that is no message, some after a login; how many are refused."""
+    random = Random(1)
+    refused = 0
+    began = time.monotonic()
+
+    def spoil(number: int) -> Callable[[], Awaitable[None]]:
+        async def act() -> None:
+            nonlocal refused
+            await asyncio.sleep(max(0.0, began + number / per_s - time.monotonic()))
+            data, codes = MUTATORS[number % len(MUTATORS)](random)
+            peer = await Peer.connect(address)
+            if number // len(MUTATORS) % 2:
+                await peer.login(f"peer{number % 2_000}")
+            else:
+                await peer.message()
+            peer.writer.write(data)
+            end = await peer.end()
+            refused += end.code in codes
+
+        return act
+
+    swarm.run((spoil(number) for number in range(count)), AT_ONCE, LONGEST_S)
+    return refused
+
+
+def half_open(address: Address, count: int, per_s: float) -> int:
+    """Connections that say nothing, and are kept open; how many the relay has ended."""
+    ended = 0
+    connecting = asyncio.Semaphore(AT_ONCE)
+
+    def loiter() -> Iterator[Callable[[], Awaitable[None]]]:
+        async def act() -> None:
+            nonlocal ended
+            async with connecting:
+                peer = await Peer.connect(address)
+            await peer.end()
+            ended += 1
+
+        for _ in range(count):
+            yield act
+
+    swarm.run(loiter(), count, LONGEST_S, LONGEST_S)
+    return ended
+
+
+def flood(address: Address, count: int, per_s: float) -> int:
+    """Clients, each in a room of its own, that post as fast as they are read; how much was acknowledged."""
+    acked = 0
+
+    def post(number: int) -> Callable[[], Awaitable[None]]:
+        async def act() -> None:
+            nonlocal acked
+            peer = await Peer.connect(address)
+            name, room = f"flooder{number}", f"#flood{number}"
+            await peer.login(name)
+            peer.send(Chain(room).found(person(name)))
+            epoch = (await peer.until(SessionKey)).epoch
+            posted = answered = 0
+            end = time.monotonic() + FLOOD_S
+            while time.monotonic() < end:
+                while posted - answered <= 200:
+                    items = [(post_id(posted + each), b"x" * 344) for each in range(50)]
+                    peer.send(Post(room, epoch, items))
+                    posted += 50
+                answered += len((await peer.until(Ack)).items)
+            acked += answered
+            peer.close()
+
+        return act
+
+    swarm.run((post(number) for number in range(count)), count, LONGEST_S)
+    return acked
+
+
+def main(what: str, address: str, count: str, per_s: str = "inf") -> None:
+    """Do harm."""
+    print("began", flush=True)
+    kinds: dict[str, Callable[[Address, int, float], int]] = {
+        "malformed": malformed,
+        "half-open": half_open,
+        "flood": flood,
+    }
+    print(kinds[what](parse(address), int(count), float(per_s)), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,315 @@
+"""Members of one room who post and read by the wire for as long as they are asked to, whatever the relay does.
+
+What they post is their own ids, and sealed for nobody, so that dozens of them take one thread. Each comes back when
+its link is lost, repeats what was not acknowledged, and knows everything that the checker wants to know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from os import urandom
+from random import random
+from statistics import quantiles
+from threading import Event, Thread
+from typing import Final
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from securechat.wire.address import Address
+from securechat.wire.messages import (
+    Ack,
+    Declined,
+    Delivery,
+    Enter,
+    Goodbye,
+    Message,
+    Ping,
+    Pong,
+    Post,
+    Refused,
+    Roster,
+    SessionKey,
+)
+from tests.faults.ackcheck import Life
+from tests.faults.swarm import Peer
+from tests.relay.people import Chain
+from tests.relay.process import Talker
+
+ROOM: Final = "#load"
+MOST_UNANSWERED: Final = 200
+"""Less than the relay's window."""
+LOGIN_S: Final = 15.0
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How much one member says."""
+
+    run: int = 5
+    """Messages at once."""
+    every_s: float = 0.2
+    size: int = 200
+    """Bytes of each, its id included."""
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """How long somebody waits before they try again: at random, at most twice as long each time."""
+
+    least_s: float = 0.05
+    most_s: float = 0.4
+
+    def wait_s(self, failures: int) -> float:
+        """For how long to wait after so many failures."""
+        longest = min(self.least_s * 2.0 ** min(failures, 20), self.most_s)
+        return self.least_s + (longest - self.least_s) * random()
+
+
+USUAL: Final = Pace()
+QUICK: Final = Backoff()
+
+
+class Member:
+    """One member, over all its links."""
+
+    def __init__(self, name: str, room: str, pace: Pace, backoff: Backoff) -> None:
+        self.life = Life(name, room, since=1)
+        self.name, self.room = name, room
+        self.ack_s: list[float] = []
+        """How long each acknowledgement took, from the first attempt."""
+        self.entered: list[float] = []
+        """When it entered the room, by the monotonic clock."""
+        self.last_words: list[str] = []
+        self.declined: dict[str, str] = {}
+        """The code by which each post was declined."""
+        self.wrong: list[str] = []
+        self.unanswered: dict[bytes, float] = {}
+        self.posts = False
+        self.is_there = False
+        self.at_ack: Callable[[], None] = _nothing
+        """Called when it has heard an `Ack`."""
+        self._pace, self._backoff = pace, backoff
+        self._texts: dict[int, str] = {}
+        self._known = 0
+        self._failures = 0
+
+    @property
+    def known(self) -> int:
+        """The number up to which it knows what became of every message."""
+        while self._known + 1 in self._texts:
+            self._known += 1
+        return self._known
+
+    async def live(self, address: Address) -> None:
+        """Be there, for ever."""
+        while True:
+            peer = None
+            with suppress(ConnectionError, asyncio.IncompleteReadError, TimeoutError, OSError):
+                peer = await asyncio.wait_for(Peer.connect(address), LOGIN_S)
+                await asyncio.wait_for(peer.login(self.name), LOGIN_S)
+                await self._talk(peer)
+            self.is_there = False
+            if peer is not None:
+                peer.close()
+            self._failures += 1
+            await asyncio.sleep(self._backoff.wait_s(self._failures))
+
+    async def _talk(self, peer: Peer) -> None:
+        peer.send(enter(self.known, self.room))
+        roster, key = await peer.until(Roster), await peer.until(SessionKey)
+        self._away(roster.last_seq)
+        self._failures = 0
+        self.entered.append(time.monotonic())
+        self.is_there = True
+        posting = asyncio.ensure_future(self._post(peer, key.epoch))
+        try:
+            while True:
+                self._hear(peer, await peer.message())
+        finally:
+            posting.cancel()
+
+    def _away(self, last: int) -> None:
+        """What was said while it was away it does not get."""
+        if last > self.known:
+            self.life.missed.append((self.known + 1, last))
+            for seq in range(self.known + 1, last + 1):
+                self._texts.setdefault(seq, "")
+
+    async def _post(self, peer: Peer, epoch: bytes) -> None:
+        """Repeat what was not answered, and then say something every now and then."""
+        self._say(peer, epoch, list(self.unanswered))
+        await asyncio.sleep(random() * self._pace.every_s)
+        while True:
+            if self.posts and len(self.unanswered) <= MOST_UNANSWERED - self._pace.run:
+                ids = [urandom(16) for _ in range(self._pace.run)]
+                self.unanswered |= dict.fromkeys(ids, time.monotonic())
+                self._say(peer, epoch, ids)
+            await asyncio.sleep(self._pace.every_s)
+
+    def _say(self, peer: Peer, epoch: bytes, ids: list[bytes]) -> None:
+        for at in range(0, len(ids), 50):
+            some = ids[at : at + 50]
+            peer.send(Post(self.room, epoch, [(each, each.ljust(self._pace.size, b"x")) for each in some]))
+
+    def _hear(self, peer: Peer, message: Message) -> None:
+        match message:
+            case Ack(items=items):
+                now = time.monotonic()
+                for post_id, seq in items:
+                    asked = self.unanswered.pop(post_id, None)
+                    if asked is None:
+                        self.wrong.append(f"{seq} is acknowledged again")
+                        continue
+                    self.ack_s.append(now - asked)
+                    self.life.acked.append((post_id.hex(), post_id.hex(), seq))
+                    self._is(seq, post_id.hex())
+                self.at_ack()
+            case Delivery(first_seq=first, items=items):
+                for seq, (sender, _, sealed) in enumerate(items, first):
+                    text = sealed[:16].hex()
+                    is_known = bool(self._texts.get(seq))
+                    self._is(seq, text)
+                    if sender != self.name and not is_known:
+                        self.life.shown.append((seq, text, False))
+            case Declined(ids=ids, code=code):
+                for post_id in ids:
+                    self.unanswered.pop(post_id, None)
+                    self.declined[post_id.hex()] = str(code)
+            case Refused(code=code) | Goodbye(code=code):
+                self.last_words.append(str(code))
+            case Ping():
+                peer.send(Pong())
+
+    def _is(self, seq: int, text: str) -> None:
+        if self._texts.get(seq) not in (None, "", text):
+            self.wrong.append(f"{seq} is another message now")
+        self._texts[seq] = text
+
+
+class Members(Thread):
+    """All members of rooms that they alone are in, in one thread."""
+
+    def __init__(
+        self, address: Address, rooms: Mapping[str, Sequence[str]], pace: Pace = USUAL, backoff: Backoff = QUICK
+    ) -> None:
+        super().__init__(daemon=True)
+        self._address = address
+        self.each = [Member(name, room, pace, backoff) for room, names in rooms.items() for name in names]
+        self._loop = asyncio.new_event_loop()
+        self._ending = asyncio.Event()
+
+    def run(self) -> None:
+        """Be there until it is all over."""
+        self._loop.run_until_complete(self._run())
+        self._loop.close()
+
+    async def _run(self) -> None:
+        living = [asyncio.ensure_future(each.live(self._address)) for each in self.each]
+        ending = asyncio.ensure_future(self._ending.wait())
+        # Whoever fails, fails the others as well.
+        await asyncio.wait([*living, ending], return_when=asyncio.FIRST_COMPLETED)
+        for each in living:
+            if each.done():
+                self.each[0].wrong.append(f"failed: {each.exception()!r}")
+            each.cancel()
+        await asyncio.gather(*living, return_exceptions=True)
+
+    def end(self) -> None:
+        """It is all over."""
+        if self.is_alive():
+            self._loop.call_soon_threadsafe(self._ending.set)
+            self.join(10)
+
+    def post(self, posts: bool = True) -> None:
+        """From now on all of them say something, or nobody does."""
+        for each in self.each:
+            each.posts = posts
+
+    @property
+    def are_there(self) -> bool:
+        """Whether all are in the room."""
+        return all(each.is_there for each in self.each)
+
+    @property
+    def acked(self) -> int:
+        """How many messages were acknowledged."""
+        return sum(len(each.life.acked) for each in self.each)
+
+    @property
+    def are_level(self) -> bool:
+        """Whether everything was answered, and everybody knows everything."""
+        levels = {(each.room, each.known) for each in self.each}
+        return self.are_there and len(levels) == len({room for room, _ in levels}) and not self.unanswered
+
+    @property
+    def unanswered(self) -> int:
+        """How many messages are on the way."""
+        return sum(len(each.unanswered) for each in self.each)
+
+    @property
+    def declined(self) -> Counter[str]:
+        """How many posts were declined, by code."""
+        return Counter(code for each in self.each for code in each.declined.values())
+
+    @property
+    def wrong(self) -> list[str]:
+        """What no relay may say."""
+        declined = {post_id for each in self.each for post_id in each.declined}
+        taken = {text for each in self.each for _, text, _ in [*each.life.acked, *each.life.shown]}
+        return [
+            *(f"{each.name}: {words}" for each in self.each for words in each.wrong),
+            *(f"{post_id} was declined and is there" for post_id in declined & taken),
+        ]
+
+    def at_next_ack(self, call: Callable[[], None]) -> Event:
+        """Make `call` the next time that anybody has heard an `Ack`, at once; what comes when that is done."""
+        done = Event()
+
+        def act() -> None:
+            if not done.is_set():
+                call()
+                done.set()
+
+        for each in self.each:
+            each.at_ack = act
+        return done
+
+    @contextmanager
+    def measured(self) -> Iterator[list[float]]:
+        """The list has how long each acknowledgement took that came within this, once it is over."""
+        before = {each.name: len(each.ack_s) for each in self.each}
+        took: list[float] = []
+        yield took
+        took += [seconds for each in self.each for seconds in each.ack_s[before[each.name] :]]
+
+
+def enter(after: int, room: str = ROOM) -> Enter:
+    """What somebody says who wants to hear of a room, and knows everything up to a number."""
+    return Enter(room, 0)
+
+
+def found_room(case: SynchronousTestCase, address: Address, names: Sequence[str], room: str = ROOM) -> None:
+    """Make a room, whose first member adds the others: twenty of them at most."""
+    talkers = [Talker(case, address) for _ in names]
+    people = [talker.login(name) for talker, name in zip(talkers, names, strict=True)]
+    chain = Chain(room)
+    talkers[0].send(chain.found(people[0]), *(chain.add(people[0], each) for each in people[1:]))
+    while talkers[0].until(SessionKey).epoch != chain.known.epoch:
+        pass
+    for talker in talkers:
+        talker.socket.close()
+
+
+def _nothing() -> None:
+    """What is done where nothing is to be done."""
+
+
+def p50_p99(seconds: Sequence[float]) -> tuple[float, float]:
+    """The median, and what one in a hundred is above."""
+    cuts = quantiles(seconds, n=100)
+    return cuts[49], cuts[98]

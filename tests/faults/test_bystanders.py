@@ -1,0 +1,24 @@
+"""What those who do no harm notice of those who do: hardly anything."""
+
+from __future__ import annotations
+
+from tests.faults.bystanders import BystanderCase
+from tests.faults.programs import MIB
+
+
+class BystanderTests(BystanderCase):
+    """Eight members who talk, and others."""
+
+    def test_malformed(self) -> None:
+        """Ten thousand malformed frames, as fast as they go, are refused, and nobody else waits for long."""
+        self.assertEqual(10_000, self.bystanders(8 * MIB, "malformed", 10_000))
+
+    def test_half_open(self) -> None:
+        """Two thousand connections that say nothing keep nobody out, and all of them are ended."""
+        self.assertEqual(2_000, self.bystanders(16 * MIB, "half-open", 2_000))
+
+    def test_floods(self) -> None:
+        """Four clients that post as fast as they can are held to burst and rate, and nobody else waits for long."""
+        acked = self.bystanders(16 * MIB, "flood", 4)
+        self.assertGreater(acked, 4 * 500)
+        self.assertLess(acked, 4 * (500 + 50 * 9 + 256))
