@@ -19,7 +19,7 @@ from securechat.relay.durable import Durable
 from securechat.relay.errors import RelayError
 from securechat.relay.factory import RelayFactory
 from securechat.relay.journal import Journal
-from securechat.relay.kept import KeptLog, KeptOwners, restore
+from securechat.relay.kept import KeptBans, KeptLog, KeptOwners, restore
 from securechat.relay.limits import RelayLimits
 from securechat.relay.listening import DEFAULT_LISTEN, Protection, listener
 from securechat.relay.log import MemoryLog, MessageLog
@@ -119,15 +119,15 @@ def _durable(
     # What is built first is told by what is built later, and only once the reactor runs.
     writer = Writer(reactor, open_store, lambda words: durable.broken(words))
     journal = Journal(reactor, Turn(reactor), writer.write)
-    owners, kept_log = KeptOwners(journal), KeptLog(journal, key)
+    owners, bans, kept_log = KeptOwners(journal), KeptBans(journal), KeptLog(journal, key)
     space = Space(reactor, path, options["store-limit"])
-    relay = relay_with(log=kept_log, owners=owners, journal=journal, is_full=space.is_full)
+    relay = relay_with(log=kept_log, owners=owners, bans=bans, journal=journal, is_full=space.is_full)
     durable = Durable(
         reactor,
         writer,
         journal,
         relay,
-        lambda kept: restore(kept, owners, kept_log, relay.factory.rooms.memberships),
+        lambda kept: restore(kept, owners, bans, kept_log, relay.factory.rooms.memberships),
         _now_ms,
         give_up=lambda: _give_up(reactor),
     )

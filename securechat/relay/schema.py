@@ -3,7 +3,7 @@
 import sqlite3
 from typing import Final
 
-from securechat.relay.errors import RelayError
+from securechat.relay.errors import DamagedError, NewerStoreError
 
 APPLICATION_ID: Final = 0x53435231
 """SQLite's mark for whose file this is: "SCR1"."""
@@ -26,6 +26,7 @@ MIGRATIONS: Final = (
         "CREATE INDEX messages_by_expiry ON messages (expires_hour)",
         "CREATE TABLE handouts (id INTEGER PRIMARY KEY, row BLOB NOT NULL) STRICT",
     ),
+    ("CREATE TABLE bans (id INTEGER PRIMARY KEY, ban_tag BLOB NOT NULL UNIQUE, row BLOB NOT NULL) STRICT",),
 )
 """What brings a store from each version to the next; version 0 is an empty file."""
 
@@ -68,9 +69,11 @@ def _checked_version(connection: sqlite3.Connection, path: str) -> int:
     application, version = _number(connection, "application_id"), _number(connection, "user_version")
     is_new = not application and not version and not _number(connection, "schema_version")
     if not is_new and application != APPLICATION_ID:
-        raise RelayError(f"{path} is no store of a relay")
+        raise DamagedError(f"{path} is no store of a relay")
     if version > len(MIGRATIONS):
-        raise RelayError(f"{path} was made by a newer version (schema {version}; this one knows {len(MIGRATIONS)})")
+        raise NewerStoreError(
+            f"{path} was made by a newer version (schema {version}; this one knows {len(MIGRATIONS)})"
+        )
     return version
 
 

@@ -16,8 +16,9 @@ import msgspec
 from twisted.logger import Logger
 
 from securechat.crypto.engine import Engine
+from securechat.relay.bans import Ban
 from securechat.relay.directory import Owner
-from securechat.relay.errors import RelayError
+from securechat.relay.errors import DamagedError, RelayError, WrongKeyError
 from securechat.relay.lock import lock
 from securechat.relay.log import RECENT_IDS
 from securechat.relay.records import KeyWaits, Record
@@ -31,6 +32,7 @@ TIDY_ROWS: Final = 500
 _PROOF: Final = b"the storage key is the right one"
 _EPOCH_BYTES: Final = 32
 _read_owner: Final = msgspec.msgpack.Decoder(Owner).decode
+_read_ban: Final = msgspec.msgpack.Decoder(Ban).decode
 _read_waiting: Final = msgspec.msgpack.Decoder(KeyWaits).decode
 
 
@@ -52,6 +54,7 @@ class Kept(NamedTuple):
     owners: list[Owner]
     rooms: list[KeptRoom]
     waiting: list[KeyWaits]
+    bans: list[Ban]
 
 
 class Store:
@@ -82,7 +85,7 @@ class Store:
             (row,) = self._seal([associated("keys")], [_PROOF])
             self._connection.execute("INSERT INTO keys (id, row) VALUES (1, ?)", (row,))
         elif self._engine.open_list(self._key.row_key, [associated("keys")], [found[0][0][1:]]) != [_PROOF]:
-            raise RelayError(f"the storage key is not the one that {self._path} was made with")
+            raise WrongKeyError(f"the storage key is not the one that {self._path} was made with")
 
     # Writing.
 
@@ -143,9 +146,9 @@ class Store:
     def load(self) -> Kept:
         """All that is kept. Raises `RelayError` where it is damaged."""
         try:
-            return Kept(self._owners(), self._rooms(), self._waiting())
+            return Kept(self._owners(), self._rooms(), self._waiting(), self._bans())
         except (sqlite3.Error, msgspec.MsgspecError, ValueError) as wrong:
-            raise RelayError(f"{self._path} is damaged") from wrong
+            raise DamagedError(f"{self._path} is damaged") from wrong
 
     def _owners(self) -> list[Owner]:
         found = self._all("SELECT name_tag, row FROM owners ORDER BY id")
@@ -177,6 +180,11 @@ class Store:
         found = self._all("SELECT row FROM handouts ORDER BY id")
         texts = self._open([associated("handouts")] * len(found), [row for (row,) in found])
         return [_read_waiting(text) for text in texts]
+
+    def _bans(self) -> list[Ban]:
+        found = self._all("SELECT ban_tag, row FROM bans ORDER BY id")
+        texts = self._open([associated("bans", tag) for tag, _ in found], [row for _, row in found])
+        return [_read_ban(text) for text in texts]
 
     def _all(self, statement: str, parameters: tuple[Any, ...] = ()) -> list[Any]:
         return self._connection.execute(statement, parameters).fetchall()
