@@ -5,7 +5,7 @@ newest device certificate and prekey are kept for others to ask for: in this ver
 a new one takes the place of the old one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
@@ -36,6 +36,9 @@ class Owners(Protocol):
     def __len__(self) -> int:
         """How many names are owned."""
 
+    def __iter__(self) -> Iterator[Owner]:
+        """Who owns one, as of now."""
+
     def named(self, name: str) -> Owner | None:
         """Who owns a name."""
 
@@ -63,6 +66,10 @@ class MemoryOwners:
     def __len__(self) -> int:
         """How many names are owned."""
         return len(self._by_name)
+
+    def __iter__(self) -> Iterator[Owner]:
+        """Who owns one, as of now."""
+        return iter(list(self._by_name.values()))
 
     def named(self, name: str) -> Owner | None:
         """Who owns a name."""

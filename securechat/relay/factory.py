@@ -161,11 +161,13 @@ class RelayFactory(Factory):
 
     # What the operator asks of us.
 
-    def bar(self, identity: bytes) -> None:
-        """End the link of somebody who was banned."""
+    def bar(self, identity: bytes) -> bool:
+        """End the link of somebody who was banned; whether there is one."""
         session = self.directory.find(identity)
-        if session is not None:
-            session.banned()
+        if session is None:
+            return False
+        session.banned()
+        return True
 
     def cut_off_barred(self) -> int:
         """End all links from networks that are banned; how many."""

@@ -2,6 +2,8 @@
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from securechat.relay.errors import InUseError
@@ -16,3 +18,13 @@ def lock(path: Path) -> int:
         os.close(descriptor)
         raise InUseError(f"another relay uses {path.parent}") from wrong
     return descriptor
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Lock a file for a while. Raises `InUseError` where it is locked."""
+    descriptor = lock(path)
+    try:
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,6 +1,7 @@
 """The store's tables: numbered migrations, and the checks that a file is ours and not newer than we are."""
 
 import sqlite3
+from contextlib import closing
 from typing import Final
 
 from securechat.relay.errors import DamagedError, NewerStoreError
@@ -47,7 +48,7 @@ def connect(path: str) -> sqlite3.Connection:
     """The only connection to a store, whose schema is made or brought up to date. Raises `RelayError`."""
     connection = sqlite3.connect(path, isolation_level=None)
     try:
-        version = _checked_version(connection, path)
+        version = checked_version(connection, path)
         for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}").fetchall()
         _migrate(connection, version)
@@ -59,12 +60,27 @@ def connect(path: str) -> sqlite3.Connection:
     return connection
 
 
+def tables_there(connection: sqlite3.Connection) -> set[tuple[str, str]]:
+    """The tables and indexes of a store: their names, and how each was made."""
+    found = connection.execute("SELECT name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%'")
+    return {(name, sql) for name, sql in found}
+
+
+def tables_of_version(version: int) -> set[tuple[str, str]]:
+    """The same of a store as each version's first start makes it."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        for migration in MIGRATIONS[:version]:
+            for statement in migration:
+                connection.execute(statement)
+        return tables_there(connection)
+
+
 def _number(connection: sqlite3.Connection, pragma: str) -> int:
     found: int = connection.execute(f"PRAGMA {pragma}").fetchone()[0]
     return found
 
 
-def _checked_version(connection: sqlite3.Connection, path: str) -> int:
+def checked_version(connection: sqlite3.Connection, path: str) -> int:
     """The version of the schema, 0 for a new file; before anything is changed in what may not be ours."""
     application, version = _number(connection, "application_id"), _number(connection, "user_version")
     is_new = not application and not version and not _number(connection, "schema_version")

@@ -6,7 +6,7 @@ engine. All of it is read once, at the start.
 
 import os
 import sqlite3
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -17,6 +17,7 @@ from twisted.logger import Logger
 
 from securechat.crypto.engine import Engine
 from securechat.relay.bans import Ban
+from securechat.relay.copying import copy_store
 from securechat.relay.directory import Owner
 from securechat.relay.errors import DamagedError, RelayError, WrongKeyError
 from securechat.relay.lock import lock
@@ -29,7 +30,9 @@ from securechat.relay.storage_key import KEY_ID, StorageKey
 TIDY_ROWS: Final = 500
 """Messages that are deleted at once."""
 
-_PROOF: Final = b"the storage key is the right one"
+PROOF: Final = b"the storage key is the right one"
+"""What the row of `keys` says under the key that a store was made with."""
+
 _EPOCH_BYTES: Final = 32
 _read_owner: Final = msgspec.msgpack.Decoder(Owner).decode
 _read_ban: Final = msgspec.msgpack.Decoder(Ban).decode
@@ -82,9 +85,9 @@ class Store:
     def _check_key(self) -> None:
         found = self._all("SELECT row FROM keys")
         if not found:
-            (row,) = self._seal([associated("keys")], [_PROOF])
+            (row,) = self._seal([associated("keys")], [PROOF])
             self._connection.execute("INSERT INTO keys (id, row) VALUES (1, ?)", (row,))
-        elif self._engine.open_list(self._key.row_key, [associated("keys")], [found[0][0][1:]]) != [_PROOF]:
+        elif self._engine.open_list(self._key.row_key, [associated("keys")], [found[0][0][1:]]) != [PROOF]:
             raise WrongKeyError(f"the storage key is not the one that {self._path} was made with")
 
     # Writing.
@@ -133,6 +136,21 @@ class Store:
         connection.execute("COMMIT")
         connection.execute("PRAGMA incremental_vacuum(1000)").fetchall()
         return TIDY_ROWS in (len(old), ended)
+
+    def copy(self, path: Path, between: Callable[[int, int], None]) -> None:
+        """Copy all of it, see `copying`; `between` may commit."""
+        copy_store(self._connection, path, between)
+
+    def usage(self, tags: Sequence[bytes]) -> list[tuple[int, int]]:
+        """How many messages are kept of each of these rooms, and the bytes of their rows."""
+        return [
+            self._all(
+                "SELECT count(row), coalesce(sum(length(row)), 0) FROM messages "
+                "WHERE room = (SELECT id FROM rooms WHERE room_tag = ?)",
+                (tag,),
+            )[0]
+            for tag in tags
+        ]
 
     def close(self) -> None:
         """Close it."""
@@ -201,10 +219,20 @@ class Store:
         return [text for text in texts if text is not None]
 
 
+def lock_file(path: Path) -> Path:
+    """What is locked by whoever uses a store."""
+    return path.with_name(f"{path.name}.lock")
+
+
+def beside(path: Path) -> list[Path]:
+    """What SQLite may put beside a store."""
+    return [path.with_name(path.name + suffix) for suffix in ("-wal", "-shm", "-journal")]
+
+
 def open_locked(path: Path, key: StorageKey, engine: Engine) -> Store:
     """Open or make a store that nobody else can open until it is closed. Raises `RelayError`."""
     try:
-        locked = lock(path.with_name(f"{path.name}.lock"))
+        locked = lock(lock_file(path))
     except OSError as wrong:
         raise RelayError(f"cannot use {path}: {wrong.strerror}") from wrong
     # SQLite makes its files with what the mask leaves of 0644.
