@@ -52,13 +52,14 @@ def network(text: str) -> str | None:
         found = ip_network(text, strict=False)
     except ValueError:
         return None
-    if not found.prefixlen:
-        raise BanError(f"{text} is everybody")
     if found.version == 6:
         mapped = found.network_address.ipv4_mapped
-        if mapped is not None and found.prefixlen > 96:
-            return str(ip_network((mapped, found.prefixlen - 96), strict=False))
-        found = ip_network((found.network_address, min(found.prefixlen, LONGEST_IPV6)), strict=False)
+        if mapped is not None and found.prefixlen >= 96:
+            found = ip_network((mapped, found.prefixlen - 96), strict=False)
+        else:
+            found = ip_network((found.network_address, min(found.prefixlen, LONGEST_IPV6)), strict=False)
+    if not found.prefixlen:
+        raise BanError(f"{text} is everybody")
     return str(found)
 
 
