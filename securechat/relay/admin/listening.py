@@ -74,6 +74,7 @@ class AdminProtocol(Protocol):
         assert self.transport is not None
         allowed = {0, os.geteuid()}
         if self._factory.peer_of(self.transport) not in allowed or not self._factory.admit(self):
+            self._asked = True
             self.cut_off()
             return
         self.transport.registerProducer(self, True)
