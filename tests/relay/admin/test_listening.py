@@ -73,7 +73,7 @@ class ListeningTests(SynchronousTestCase):
         self.clock = Clock()
         self.asked: list[Request] = []
         self.callers: list[Caller] = []
-        self.result: Deferred[Done] = succeed(Done("done"))
+        self.result: Deferred[Done] | None = None
         self.peer = os.geteuid()
         self.factory = AdminFactory(self.clock, self.carry_out, lambda transport: self.peer)
 
@@ -81,7 +81,7 @@ class ListeningTests(SynchronousTestCase):
         """Do what the test has said."""
         self.asked.append(request)
         self.callers.append(caller)
-        return self.result
+        return succeed(Done("done")) if self.result is None else self.result
 
     def link(self) -> Link:
         """A new link."""

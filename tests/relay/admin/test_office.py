@@ -30,6 +30,7 @@ from securechat.relay.admin.messages import (
     Users,
 )
 from securechat.relay.admin.office import SOME, Office
+from securechat.relay.space import RESERVE_BYTES
 from securechat.relay.store import Store
 from securechat.relay.writer import EndedError, Writer
 from securechat.wire.messages import Goodbye
@@ -297,7 +298,7 @@ class OfficeTests(KeptCase):
 
     def test_no_room_for_a_backup(self) -> None:
         """A copy that would take the reserve of the disk is not begun."""
-        self.patch(office_module, "free_bytes", lambda directory: office_module.RESERVE_BYTES)
+        self.patch(office_module, "free_bytes", lambda directory: RESERVE_BYTES)
         self.assertEqual(Exit.NO_SPACE, self.refused(Backup()))
         self.assertEqual([], self.copies())
 
