@@ -77,7 +77,7 @@ class AdminError(Exception):
 
 def explained(wrong: OSError | sqlite3.Error | RelayError) -> AdminError:
     """What other parts raise, as an error of this kind."""
-    cause = wrong.__cause__ if isinstance(wrong, RelayError) and type(wrong) not in _BY_KIND else wrong
+    cause = wrong.__cause__ if type(wrong) is RelayError else wrong
     if isinstance(cause, OSError):
         text = str(wrong) if isinstance(wrong, RelayError) else _about_file(cause)
         return AdminError(text, _BY_ERRNO.get(cause.errno or 0, Exit.FAILED))

@@ -28,7 +28,7 @@ from securechat.relay.admin.place import Place
 from securechat.relay.admin.verifying import reading, verify
 from securechat.relay.bans import Ban
 from securechat.relay.directory import Owner
-from securechat.relay.errors import RelayError, WrongKeyError
+from securechat.relay.errors import DamagedError, RelayError, WrongKeyError
 from securechat.relay.lock import locked
 from securechat.relay.rows import associated
 from securechat.relay.sealed_rows import PAGE, SealedRow, SealedTable, count, pages, present
@@ -62,20 +62,24 @@ def rotate(place: Place, kept_key: Path | None, tell: Tell) -> bool:
         if settle(place.store, place.key_path):
             return False
         old = place.key()
+        if not _opens(place.store, old):
+            raise WrongKeyError(f"the storage key is not the one that {place.store} was made with")
         if kept_key is not None:
             _keep(place.key_path, kept_key)
-        new = _make_key(place.key_path)
         part = _part(place.store)
         try:
+            new = _make_key(place.key_path)
             _copy(place.store, old, part, tell)
             for done, total in resealed(part, old, new):
                 tell("sealed", done, total)
             verify(part, new, lambda done, total: tell("verified", done, total))
             flush(part)
             place.give(part)
-            _swap(place, part)
-        finally:
+        except BaseException:
             _drop(part)
+            new_key_path(place.key_path).unlink(missing_ok=True)
+            raise
+        _swap(place, part)
     return True
 
 
@@ -185,7 +189,7 @@ class _Resealing:
         texts = self._engine.open_list(self._old.row_key, bound, sealed)
         opened = [text for text in texts if text is not None]
         if len(opened) < len(some):
-            raise RelayError(f"the store is damaged: not every row of {table.name} opens")
+            raise DamagedError(f"the store is damaged: not every row of {table.name} opens")
         return opened
 
     def reseal(self, table: SealedTable, some: list[SealedRow]) -> None:
