@@ -24,6 +24,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     from securechat.client.cli import add_commands
     from securechat.client.errors import EXIT_HELP
     from securechat.crypto.engines import NAMES
+    from securechat.relay.admin.cli import add_relay
 
     parser = argparse.ArgumentParser(
         prog="securechat",
@@ -34,6 +35,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     parser.add_argument("--version", action="version", version=f"securechat {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     add_commands(commands)
+    add_relay(commands)
     demo = commands.add_parser("demo", help="a relay and two clients, shown step by step")
     demo.add_argument("--engine", choices=NAMES, default="auto", help="what seals and opens (default auto)")
     demo.set_defaults(run=lambda options: _demo(options.engine))

@@ -68,6 +68,9 @@ RETRY_MOST_S: Final = 30.0
 # A relay ends a link for these reasons, which pass: a full house, a new start, a link that was too slow.
 _PASSING: Final = frozenset({Code.FULL, Code.TIMED_OUT, Code.SHUTDOWN, Code.SLOW, Code.SILENT, Code.FAILED})
 
+# And for these, which do not, whatever was before.
+_FINAL: Final = frozenset({Code.REPLACED, Code.BANNED})
+
 
 class KnownRelays(Protocol):
     """Remembers the keys of relays; `home.Pins` does."""
@@ -322,7 +325,7 @@ class Link:
         self._reason = f"the relay says: {REASONS[last.code]}"
         if welcomed and isinstance(last, Refused):
             self._error = ClientError(f"the relay did not take what was sent: {REASONS[last.code]}", Exit.PROTOCOL)
-        elif last.code is Code.REPLACED or (not welcomed and not (self._was_up and last.code in _PASSING)):
+        elif last.code in _FINAL or (not welcomed and not (self._was_up and last.code in _PASSING)):
             self._error = refused(self.address, last.code)
 
     def lost(self, protocol: ClientProtocol, failure: Failure) -> None:

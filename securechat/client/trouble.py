@@ -18,6 +18,7 @@ _STATUS: Final = {
     Code.BAD_NAME: Exit.NOT_PERMITTED,
     Code.NAME_TOO_LONG: Exit.NOT_PERMITTED,
     Code.NAME_OWNED: Exit.NOT_PERMITTED,
+    Code.BANNED: Exit.NOT_PERMITTED,
     Code.REPLACED: Exit.NOT_PERMITTED,
     Code.TIMED_OUT: Exit.UNREACHABLE,
     Code.SHUTDOWN: Exit.UNREACHABLE,
@@ -27,6 +28,7 @@ _STATUS: Final = {
 _ADVICE: Final = {
     Code.FULL: "try again later",
     Code.NAME_OWNED: "choose another, or use the keys that it was first used with",
+    Code.BANNED: "ask the operator",
     Code.SHUTDOWN: "try again later",
     Code.VERSION: "use the version of securechat that its operator uses",
 }

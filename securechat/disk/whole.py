@@ -16,7 +16,18 @@ def write_whole(path: Path, data: bytes, mode: int) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    flush_directory(path.parent)
+
+
+def flush(path: Path) -> None:
+    """Have what was written into a file on the disk. Raises `OSError`."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def flush_directory(directory: Path) -> None:
+    """Have the names of its files on the disk. Raises `OSError`."""
+    folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)
     finally:

@@ -1,6 +1,7 @@
 """The one place that builds a relay: the parts, and which of them know each other."""
 
 import os
+import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -8,31 +9,36 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from platformdirs import user_data_path
 from twisted.application.service import IService, MultiService
 from twisted.internet.error import ReactorNotRunning
 
 from securechat.crypto.engine import Engine
 from securechat.crypto.engines import EngineUnavailable, check, choose
+from securechat.relay.admin.listening import AdminFactory, AdminService
+from securechat.relay.admin.office import Office
+from securechat.relay.admin.place import Place
+from securechat.relay.admin.rotation import new_key_path, settle
 from securechat.relay.certificate import prepare_directory
 from securechat.relay.durable import Durable
 from securechat.relay.errors import RelayError
 from securechat.relay.factory import RelayFactory
 from securechat.relay.journal import Journal
-from securechat.relay.kept import KeptLog, KeptOwners, restore
+from securechat.relay.kept import KeptBans, KeptLog, KeptOwners, restore
 from securechat.relay.limits import RelayLimits
-from securechat.relay.listening import DEFAULT_LISTEN, Protection, listener
+from securechat.relay.listening import DEFAULT_LISTEN, Protection, listener, one_line
+from securechat.relay.lock import locked
 from securechat.relay.log import MemoryLog, MessageLog
 from securechat.relay.measures import Sealed
 from securechat.relay.options import Options
+from securechat.relay.place import STORE_FILE, data_directory
 from securechat.relay.renewal import Certified, Reload, read_motd
 from securechat.relay.sealing import Sealing
 from securechat.relay.service import RelayService
 from securechat.relay.space import Space
 from securechat.relay.spare import Spare
 from securechat.relay.status import Probe, status_service
-from securechat.relay.storage_key import load_or_make
-from securechat.relay.store import Store, open_locked
+from securechat.relay.storage_key import StorageKey, load_or_make
+from securechat.relay.store import Store, lock_file, open_locked
 from securechat.relay.systemd import Notifier
 from securechat.relay.writer import Writer
 from securechat.wire.outbox import Turn
@@ -50,6 +56,8 @@ class _Keeping(NamedTuple):
     probes: Sequence[Probe]
     sealed: Callable[[], Sealed | None]
     """What its engine has done, once there is one."""
+    admin: IService | None = None
+    """What the operator's commands talk to."""
 
 
 def build_relay(
@@ -66,7 +74,7 @@ def build_relay(
         raise RelayError(str(wrong)) from wrong
     certified = None
     if not (options["plaintext"] or options["insecure-plaintext"]):
-        certified = Certified(_data_directory(options), lambda: datetime.now(UTC))
+        certified = Certified(data_directory(options["data"], os.environ), lambda: datetime.now(UTC))
     keep = _durable if log is None and not options["in-memory"] else _in_memory
     keeping = keep(reactor, options, log, lambda **kept: _relay(reactor, options, certified, **kept))
     relay = keeping.relay
@@ -90,6 +98,9 @@ def build_relay(
         status.setServiceParent(service)
     for each in keeping.services:
         each.setServiceParent(service)
+    if is_program and keeping.admin is not None:
+        # Last: by then the lock says that no other relay is here.
+        keeping.admin.setServiceParent(service)
     return service, relay
 
 
@@ -104,11 +115,11 @@ def _in_memory(
 def _durable(
     reactor: Any, options: Options, _: MessageLog | None, relay_with: Callable[..., RelayService]
 ) -> _Keeping:
-    directory = _data_directory(options)
+    directory = data_directory(options["data"], os.environ)
     prepare_directory(directory)
-    path = directory / "relay.db"
+    path = directory / STORE_FILE
     elsewhere = options["storage-key"]
-    key = load_or_make(directory, Path(elsewhere) if elsewhere else None, path)
+    key = _key(directory, Path(elsewhere) if elsewhere else None, path)
 
     def open_store() -> Store:
         try:
@@ -123,20 +134,34 @@ def _durable(
     # What is built first is told by what is built later, and only once the reactor runs.
     writer = Writer(reactor, open_store, lambda words: durable.broken(words), spare.give_up)
     journal = Journal(reactor, Turn(reactor), writer.write)
-    owners, kept_log = KeptOwners(journal), KeptLog(journal, key)
+    owners, bans, kept_log = KeptOwners(journal), KeptBans(journal), KeptLog(journal, key)
     space = Space(reactor, path, options["store-limit"], spare, options["disk-reserve"])
-    relay = relay_with(log=kept_log, owners=owners, journal=journal, is_full=space.is_full)
+    relay = relay_with(log=kept_log, owners=owners, bans=bans, journal=journal, is_full=space.is_full)
     durable = Durable(
         reactor,
         writer,
         journal,
         relay,
-        lambda kept: restore(kept, owners, kept_log, relay.factory.rooms.memberships),
+        lambda kept: restore(kept, owners, bans, kept_log, relay.factory.rooms.memberships),
         _now_ms,
         give_up=lambda: _give_up(reactor),
     )
     probes = [Probe("stuck", lambda: journal.committing_s < STUCK_S), Probe("full", lambda: not space.is_full())]
-    return _Keeping(relay, [durable], probes, lambda: writer)
+    office = Office(relay.factory, writer, key, path, _now_ms)
+    admin = AdminService(reactor, directory, AdminFactory(reactor, office.carry_out), office.drop_copies)
+    return _Keeping(relay, [durable], probes, lambda: writer, admin)
+
+
+def _key(directory: Path, elsewhere: Path | None, store: Path) -> StorageKey:
+    """The storage key, after what a rotation has left to do that was cut off."""
+    key_path = Place(directory, elsewhere).key_path
+    if new_key_path(key_path).exists():
+        try:
+            with locked(lock_file(store)):
+                settle(store, key_path)
+        except (OSError, sqlite3.Error) as wrong:
+            raise RelayError(f"cannot use {new_key_path(key_path)}: {one_line(wrong)}") from wrong
+    return load_or_make(directory, elsewhere, store)
 
 
 def _relay(reactor: Any, options: Options, certified: Certified | None, **kept: Any) -> RelayService:
@@ -167,14 +192,6 @@ def _relay(reactor: Any, options: Options, certified: Certified | None, **kept: 
         give_up=lambda: _give_up(reactor),
         host=options["host"],
     )
-
-
-def _data_directory(options: Options) -> Path:
-    if options["data"]:
-        return Path(options["data"])
-    if os.environ.get("STATE_DIRECTORY"):
-        return Path(os.environ["STATE_DIRECTORY"])
-    return user_data_path("securechat") / "relay"
 
 
 def _now_ms() -> int:

@@ -5,7 +5,7 @@ newest device certificate and prekey are kept for others to ask for: in this ver
 a new one takes the place of the old one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
@@ -26,6 +26,8 @@ class Owner:
     """Their newest, as it travels."""
     prekey_until_ms: int
     """When that is over."""
+    is_former: bool = False
+    """Whether the operator has taken the name away; the identity key is still bound to it."""
 
 
 class Owners(Protocol):
@@ -34,17 +36,23 @@ class Owners(Protocol):
     def __len__(self) -> int:
         """How many names are owned."""
 
+    def __iter__(self) -> Iterator[Owner]:
+        """Who owns one, as of now."""
+
     def named(self, name: str) -> Owner | None:
         """Who owns a name."""
 
     def identified(self, identity: bytes) -> Owner | None:
-        """Whose an identity key is."""
+        """Whose an identity key is, or was."""
 
     def having(self, device: bytes) -> Owner | None:
-        """Whose device this is now."""
+        """Whose device this is now, or was when they lost their name."""
 
     def keep(self, owner: Owner) -> None:
         """Keep somebody new, or what is new of somebody known."""
+
+    def remove(self, owner: Owner) -> None:
+        """Let somebody else have an owner's name."""
 
 
 class MemoryOwners:
@@ -59,16 +67,20 @@ class MemoryOwners:
         """How many names are owned."""
         return len(self._by_name)
 
+    def __iter__(self) -> Iterator[Owner]:
+        """Who owns one, as of now."""
+        return iter(list(self._by_name.values()))
+
     def named(self, name: str) -> Owner | None:
         """Who owns a name."""
         return self._by_name.get(name)
 
     def identified(self, identity: bytes) -> Owner | None:
-        """Whose an identity key is."""
+        """Whose an identity key is, or was."""
         return self._by_identity.get(identity)
 
     def having(self, device: bytes) -> Owner | None:
-        """Whose device this is now."""
+        """Whose device this is now, or was when they lost their name."""
         return self._by_device.get(device)
 
     def keep(self, owner: Owner) -> None:
@@ -77,6 +89,24 @@ class MemoryOwners:
         if before is not None:
             del self._by_device[before.device]
         self._by_name[owner.name] = self._by_identity[owner.identity] = self._by_device[owner.device] = owner
+
+    def remove(self, owner: Owner) -> None:
+        """Let somebody else have an owner's name; the owner never gets another one, see `remember`."""
+        del self._by_name[owner.name]
+        self.remember(replace(owner, is_former=True))
+
+    def remember(self, former: Owner) -> None:
+        """Bind the key of somebody who has lost their name to it all the same.
+
+        Rooms have them as a member under that name. Under another one they would be a stranger there who gets
+        everything.
+        """
+        self._by_identity[former.identity] = self._by_device[former.device] = former
+
+
+def nobody(identity: bytes) -> bool:
+    """Whom a relay bans that has no bans."""
+    return False
 
 
 class Replaceable(Protocol):
@@ -93,12 +123,18 @@ class Directory(Generic[Holder]):
     """At most `max_names` owners, of whom at most `max_clients` are logged in, each once."""
 
     def __init__(
-        self, owners: Owners, max_clients: int, max_names: int, is_full: Callable[[], bool] = never
+        self,
+        owners: Owners,
+        max_clients: int,
+        max_names: int,
+        is_full: Callable[[], bool] = never,
+        is_banned: Callable[[bytes], bool] = nobody,
     ) -> None:
         self._owners = owners
         self._max_clients = max_clients
         self._max_names = max_names
         self._is_full = is_full
+        self._is_banned = is_banned
         self._holders: dict[bytes, Holder] = {}
 
     def __len__(self) -> int:
@@ -107,6 +143,8 @@ class Directory(Generic[Holder]):
 
     def claim(self, owner: Owner, holder: Holder) -> Code | None:
         """Log in somebody who has proven to be who they say; the reason where that cannot be."""
+        if self._is_banned(owner.identity):
+            return Code.BANNED
         known = self._owners.identified(owner.identity)
         if not is_name_free(owner, self._owners.named(owner.name)):
             return Code.NAME_OWNED
@@ -115,7 +153,8 @@ class Directory(Generic[Holder]):
         older = self._holders.get(owner.identity)
         if older is None and len(self._holders) >= self._max_clients:
             return Code.FULL
-        if known is None and (len(self._owners) >= self._max_names or self._is_full()):
+        is_new = known is None or known.is_former
+        if is_new and (len(self._owners) >= self._max_names or self._is_full()):
             return Code.FULL
         self._owners.keep(owner)
         if older is not None:
@@ -140,7 +179,7 @@ class Directory(Generic[Holder]):
     def certificate(self, identity: bytes) -> bytes:
         """The newest certificate of an identity key; empty for one that nobody has here."""
         owner = self._owners.identified(identity)
-        return b"" if owner is None else owner.certificate
+        return b"" if owner is None or owner.is_former else owner.certificate
 
     def look_up(self, name: str) -> tuple[bytes, bool]:
         """The newest certificate of a name's owner, empty for a name that nobody has, and whether they are here."""
@@ -150,7 +189,7 @@ class Directory(Generic[Holder]):
     def prekey(self, device: bytes, now_ms: int) -> bytes:
         """The newest prekey of a device; empty for one that is unknown, was replaced, or whose last one is over."""
         owner = self._owners.having(device)
-        return b"" if owner is None or owner.prekey_until_ms <= now_ms else owner.prekey
+        return b"" if owner is None or owner.is_former or owner.prekey_until_ms <= now_ms else owner.prekey
 
 
 def is_name_free(owner: Owner, named: Owner | None) -> bool:

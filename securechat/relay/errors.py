@@ -8,6 +8,22 @@ class RelayError(Exception):
     """The relay cannot start or go on; the message is one line for its operator."""
 
 
+class InUseError(RelayError):
+    """Somebody else uses the store."""
+
+
+class WrongKeyError(RelayError):
+    """The store was made with another storage key."""
+
+
+class NewerStoreError(RelayError):
+    """A newer version has made the store."""
+
+
+class DamagedError(RelayError):
+    """The store is no store, or not as it was left."""
+
+
 def fail(error: RelayError) -> NoReturn:
     """End the program with one line on the console and status 1.
 

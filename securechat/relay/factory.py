@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Factory, Protocol
 
+from securechat.relay.bans import Bans
 from securechat.relay.buckets import AddressLimits
 from securechat.relay.directory import Directory, MemoryOwners, Owners
 from securechat.relay.journal import Keeping, Unkept
@@ -30,6 +31,7 @@ LOGIN_RESULTS: Final = (
     Code.FULL,
     Code.BAD_CERTIFICATE,
     Code.NAME_OWNED,
+    Code.BANNED,
     Code.TIMED_OUT,
 )
 """What can become of a login."""
@@ -65,6 +67,7 @@ class RelayFactory(Factory):
         owners: Owners | None = None,
         journal: Keeping | None = None,
         is_full: Callable[[], bool] = never,
+        bans: Bans | None = None,
     ) -> None:
         self.clock = clock
         self.journal: Keeping = Unkept(Turn(clock)) if journal is None else journal
@@ -78,8 +81,12 @@ class RelayFactory(Factory):
         """What is said to whoever connects from now on."""
         self._now_ms = now_ms
         owners = MemoryOwners() if owners is None else owners
-        self._directory: Directory[Session] = Directory(owners, limits.max_clients, limits.names, is_full)
-        self.rooms = Rooms(log, self.journal, now_ms, self._directory, limits, is_full=is_full)
+        self.bans = Bans() if bans is None else bans
+        self.owners = owners
+        self.directory: Directory[Session] = Directory(
+            owners, limits.max_clients, limits.names, is_full, self.bans.is_banned
+        )
+        self.rooms = Rooms(log, self.journal, now_ms, self.directory, limits, is_full=is_full)
         self._addresses = AddressLimits(
             clock, limits.per_address, limits.new_per_address, limits.new_every_s, exempt_loopback
         )
@@ -91,7 +98,7 @@ class RelayFactory(Factory):
     @property
     def clients(self) -> int:
         """How many are logged in."""
-        return len(self._directory)
+        return len(self.directory)
 
     @property
     def connections(self) -> int:
@@ -106,7 +113,7 @@ class RelayFactory(Factory):
     def buildProtocol(self, addr: IAddress | None) -> "RelayProtocol | Unwelcome":
         """A protocol for a new connection, or one that ends it before anything is said."""
         network = self._addresses.network(addr)
-        if not self._addresses.admit(network):
+        if self.bans.bars(addr) or not self._addresses.admit(network):
             self.refused_addresses += 1
             return Unwelcome()
         return RelayProtocol(self, network)
@@ -124,9 +131,7 @@ class RelayFactory(Factory):
 
     def new_session(self, link: ClientLink, nonce: bytes) -> Session:
         """A session for a new connection, which was greeted with a nonce."""
-        return Session(
-            link, nonce, self._now_ms, self.clock, self._directory, self.rooms, self.limits, self.journal
-        )
+        return Session(link, nonce, self._now_ms, self.clock, self.directory, self.rooms, self.limits, self.journal)
 
     def connected(self, link: RelayProtocol) -> None:
         """A connection was made; whoever has kept us waiting for longest makes room for it."""
@@ -153,6 +158,23 @@ class RelayFactory(Factory):
             waiting, self._emptied = self._emptied, []
             for each in waiting:
                 each.callback(None)
+
+    # What the operator asks of us.
+
+    def bar(self, identity: bytes) -> bool:
+        """End the link of somebody who was banned; whether there is one."""
+        session = self.directory.find(identity)
+        if session is None:
+            return False
+        session.banned()
+        return True
+
+    def cut_off_barred(self) -> int:
+        """End all links from networks that are banned; how many."""
+        barred = [link for link in [*self._clients, *self._strangers] if link.is_from(self.bans.bars)]
+        for link in barred:
+            link.cut_off()
+        return len(barred)
 
     # The end.
 

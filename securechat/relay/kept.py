@@ -2,14 +2,16 @@
 
 from collections.abc import Hashable
 
+from securechat.relay.bans import Ban, Bans
 from securechat.relay.directory import MemoryOwners, Owner
 from securechat.relay.errors import RelayError
 from securechat.relay.log import MemoryLog, Run
 from securechat.relay.memberships import Memberships
-from securechat.relay.records import MessageTaken, OwnerChanged, Recorder
+from securechat.relay.records import Banned, MessageTaken, OwnerChanged, OwnerRemoved, Recorder, Unbanned
 from securechat.relay.room import Room
 from securechat.relay.storage_key import StorageKey
 from securechat.relay.store import Kept
+from securechat.relay.tags import post_tag
 from securechat.signed.rights import RosterError
 from securechat.signed.roster import Roster as Log
 
@@ -27,9 +29,39 @@ class KeptOwners(MemoryOwners):
             self._records.add(OwnerChanged(owner))
             self.restore(owner)
 
+    def remove(self, owner: Owner) -> None:
+        """Let somebody else have an owner's name."""
+        self._records.add(OwnerRemoved(owner))
+        super().remove(owner)
+
     def restore(self, owner: Owner) -> None:
-        """Go on with somebody who was kept."""
-        super().keep(owner)
+        """Go on with somebody who was kept, those who have lost their names first."""
+        if owner.is_former:
+            self.remember(owner)
+        else:
+            super().keep(owner)
+
+
+class KeptBans(Bans):
+    """Bans that are written down."""
+
+    def __init__(self, records: Recorder) -> None:
+        super().__init__()
+        self._records = records
+
+    def add(self, ban: Ban) -> None:
+        """Ban something."""
+        self._records.add(Banned(ban))
+        self.restore(ban)
+
+    def remove(self, ban: Ban) -> None:
+        """Ban it no more."""
+        self._records.add(Unbanned(ban))
+        super().remove(ban)
+
+    def restore(self, ban: Ban) -> None:
+        """Go on with a ban that was kept."""
+        super().add(ban)
 
 
 class KeptLog(MemoryLog):
@@ -41,17 +73,20 @@ class KeptLog(MemoryLog):
         self._storage_key = key
 
     def _key(self, room: str, sender: str, post_id: bytes) -> bytes:
-        return self._storage_key.tag("messages", room.encode(), sender.encode(), post_id)
+        return post_tag(self._storage_key, room, sender, post_id)
 
     def _take(self, run: Run, seq: int, key: Hashable, post_id: bytes, sealed: bytes) -> None:
         assert isinstance(key, bytes)
         self._records.add(MessageTaken(run.room, seq, key, run.sender, post_id, run.epoch, run.time_ms, sealed))
 
 
-def restore(kept: Kept, owners: KeptOwners, log: MemoryLog, memberships: Memberships) -> None:
+def restore(kept: Kept, owners: KeptOwners, bans: KeptBans, log: MemoryLog, memberships: Memberships) -> None:
     """Go on where the relay stood when it ended. Raises `RelayError` where that cannot have been."""
-    for owner in kept.owners:
+    # Who was given their name back has a row of each kind.
+    for owner in sorted(kept.owners, key=lambda owner: not owner.is_former):
         owners.restore(owner)
+    for ban in kept.bans:
+        bans.restore(ban)
     for each in kept.rooms:
         try:
             entries = Log(each.entries[0], each.name)

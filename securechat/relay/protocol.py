@@ -4,10 +4,11 @@ The relay speaks first: `Greeting`. From its connection a client has ten seconds
 log in by `Hello`, which answers the nonce in the greeting.
 """
 
+from collections.abc import Callable
 from typing import Protocol, cast
 
 import msgspec
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from securechat.relay.binding import Binding, binding_of
@@ -74,6 +75,10 @@ class RelayProtocol(MessageProtocol):
     def binding(self) -> Binding:
         """What a login on this link is bound to."""
         return binding_of(self.transport)
+
+    def is_from(self, bars: Callable[[IAddress | None], bool]) -> bool:
+        """Whether the client's address is one that `bars` says yes to."""
+        return self.transport is not None and bars(self.transport.getPeer())
 
     def logged_in(self) -> None:
         """The session has a name."""

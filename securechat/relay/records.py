@@ -4,6 +4,7 @@ from typing import Protocol
 
 import msgspec
 
+from securechat.relay.bans import Ban
 from securechat.relay.directory import Owner
 
 
@@ -11,6 +12,24 @@ class OwnerChanged(msgspec.Struct, frozen=True, gc=False):
     """Somebody has taken a name, or has a new certificate or prekey."""
 
     owner: Owner
+
+
+class OwnerRemoved(msgspec.Struct, frozen=True, gc=False):
+    """The operator has taken somebody's name away."""
+
+    owner: Owner
+
+
+class Banned(msgspec.Struct, frozen=True, gc=False):
+    """The operator has banned a key or a network."""
+
+    ban: Ban
+
+
+class Unbanned(msgspec.Struct, frozen=True, gc=False):
+    """The operator has lifted a ban."""
+
+    ban: Ban
 
 
 class EntryTaken(msgspec.Struct, frozen=True, gc=False):
@@ -67,7 +86,18 @@ class KeyGone(msgspec.Struct, frozen=True, gc=False):
     serial: int
 
 
-Record = OwnerChanged | EntryTaken | KeyDrawn | RoomEnded | MessageTaken | KeyWaits | KeyGone
+Record = (
+    OwnerChanged
+    | OwnerRemoved
+    | Banned
+    | Unbanned
+    | EntryTaken
+    | KeyDrawn
+    | RoomEnded
+    | MessageTaken
+    | KeyWaits
+    | KeyGone
+)
 
 
 class Recorder(Protocol):

@@ -82,6 +82,10 @@ class Rooms:
         """Do what somebody asks for, in its turn."""
         self._add(_Request(client, what))
 
+    def last_seq(self, room: str) -> int:
+        """The number of a room's last message."""
+        return self._log.last_seq(room)
+
     def gone(self, client: Client) -> None:
         """Somebody's link is lost: they are here no more, after what they asked for before."""
         self._add(_Request(client, None))

@@ -1,22 +1,27 @@
 """Records as rows: the statement that keeps each, what stands in the clear beside it, and what is sealed."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from securechat.relay.records import (
+    Banned,
     EntryTaken,
     KeyDrawn,
     KeyGone,
     KeyWaits,
     MessageTaken,
     OwnerChanged,
+    OwnerRemoved,
     Record,
     RoomEnded,
+    Unbanned,
 )
 from securechat.relay.storage_key import KEY_ID, StorageKey
+from securechat.relay.tags import ban_tag, owner_tag, room_tag
 from securechat.signed.encoding import u32
 
 KEEP_HOURS: Final = 14 * 24
@@ -27,6 +32,11 @@ HOUR_MS: Final = 3_600_000
 _PUT_OWNER: Final = (
     "INSERT INTO owners (name_tag, row) VALUES (?1, ?2) ON CONFLICT (name_tag) DO UPDATE SET row = excluded.row"
 )
+_DROP_OWNER: Final = "DELETE FROM owners WHERE name_tag = ?1"
+_PUT_BAN: Final = (
+    "INSERT INTO bans (ban_tag, row) VALUES (?1, ?2) ON CONFLICT (ban_tag) DO UPDATE SET row = excluded.row"
+)
+_DROP_BAN: Final = "DELETE FROM bans WHERE ban_tag = ?1"
 _PUT_ROOM: Final = "INSERT INTO rooms (room_tag, row) VALUES (?1, ?2)"
 _PUT_ENTRY: Final = "INSERT INTO entries (room, n, row) VALUES ((SELECT id FROM rooms WHERE room_tag = ?1), ?2, ?3)"
 _PUT_EPOCH: Final = (
@@ -73,25 +83,35 @@ def rows(records: Sequence[Record], key: StorageKey) -> Iterator[Row]:
     gone = {record.serial for record in records if isinstance(record, KeyGone)}
     waits = {record.serial for record in records if isinstance(record, KeyWaits)}
     # Most records of a batch are of few rooms.
-    room_tag = cache(lambda room: key.tag("rooms", room.encode()))
+    tag_of = cache(lambda room: room_tag(key, room))
     for record in records:
         match record:
             case OwnerChanged(owner=owner):
-                tag = key.tag("owners", owner.name.encode())
+                tag = owner_tag(key, owner)
                 yield Row(_PUT_OWNER, (tag,), associated("owners", tag), _encode(owner))
+            case OwnerRemoved(owner=owner):
+                yield Row(_DROP_OWNER, (owner_tag(key, owner),))
+                former = replace(owner, is_former=True)
+                tag = owner_tag(key, former)
+                yield Row(_PUT_OWNER, (tag,), associated("owners", tag), _encode(former))
+            case Banned(ban=ban):
+                tag = ban_tag(key, ban)
+                yield Row(_PUT_BAN, (tag,), associated("bans", tag), _encode(ban))
+            case Unbanned(ban=ban):
+                yield Row(_DROP_BAN, (ban_tag(key, ban),))
             case EntryTaken(room=room, number=number, entry=entry):
-                tag = room_tag(room)
+                tag = tag_of(room)
                 if number == 0:
                     yield Row(_PUT_ROOM, (tag,), associated("rooms", tag), room.encode())
                 yield Row(_PUT_ENTRY, (tag, number), associated("entries", tag, number), entry)
             case KeyDrawn():
-                tag = room_tag(record.room)
+                tag = tag_of(record.room)
                 yield Row(_PUT_EPOCH, (tag,), associated("epochs", tag), record.epoch + record.key)
             case RoomEnded():
-                tag = room_tag(record.room)
+                tag = tag_of(record.room)
                 yield from (Row(statement, (tag,)) for statement in _END_ROOM)
             case MessageTaken(seq=seq, tag=post_tag, time_ms=time_ms):
-                tag = room_tag(record.room)
+                tag = tag_of(record.room)
                 clear = (tag, seq, post_tag, time_ms // HOUR_MS + KEEP_HOURS)
                 text = _encode((record.sender, record.post_id, record.epoch, time_ms, record.sealed))
                 yield Row(_PUT_MESSAGE, clear, associated("messages", post_tag), text)

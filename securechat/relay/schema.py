@@ -1,9 +1,10 @@
 """The store's tables: numbered migrations, and the checks that a file is ours and not newer than we are."""
 
 import sqlite3
+from contextlib import closing
 from typing import Final
 
-from securechat.relay.errors import RelayError
+from securechat.relay.errors import DamagedError, NewerStoreError
 
 APPLICATION_ID: Final = 0x53435231
 """SQLite's mark for whose file this is: "SCR1"."""
@@ -26,6 +27,7 @@ MIGRATIONS: Final = (
         "CREATE INDEX messages_by_expiry ON messages (expires_hour)",
         "CREATE TABLE handouts (id INTEGER PRIMARY KEY, row BLOB NOT NULL) STRICT",
     ),
+    ("CREATE TABLE bans (id INTEGER PRIMARY KEY, ban_tag BLOB NOT NULL UNIQUE, row BLOB NOT NULL) STRICT",),
 )
 """What brings a store from each version to the next; version 0 is an empty file."""
 
@@ -46,7 +48,7 @@ def connect(path: str) -> sqlite3.Connection:
     """The only connection to a store, whose schema is made or brought up to date. Raises `RelayError`."""
     connection = sqlite3.connect(path, isolation_level=None)
     try:
-        version = _checked_version(connection, path)
+        version = checked_version(connection, path)
         for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}").fetchall()
         _migrate(connection, version)
@@ -78,19 +80,36 @@ def lacks_room(wrong: sqlite3.Error) -> bool:
     return getattr(wrong, "sqlite_errorname", "") in ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE")
 
 
+def tables_there(connection: sqlite3.Connection) -> set[tuple[str, str]]:
+    """The tables and indexes of a store: their names, and how each was made."""
+    found = connection.execute("SELECT name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%'")
+    return {(name, sql) for name, sql in found}
+
+
+def tables_of_version(version: int) -> set[tuple[str, str]]:
+    """The same of a store as each version's first start makes it."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        for migration in MIGRATIONS[:version]:
+            for statement in migration:
+                connection.execute(statement)
+        return tables_there(connection)
+
+
 def _number(connection: sqlite3.Connection, pragma: str) -> int:
     found: int = connection.execute(f"PRAGMA {pragma}").fetchone()[0]
     return found
 
 
-def _checked_version(connection: sqlite3.Connection, path: str) -> int:
+def checked_version(connection: sqlite3.Connection, path: str) -> int:
     """The version of the schema, 0 for a new file; before anything is changed in what may not be ours."""
     application, version = _number(connection, "application_id"), _number(connection, "user_version")
     is_new = not application and not version and not _number(connection, "schema_version")
     if not is_new and application != APPLICATION_ID:
-        raise RelayError(f"{path} is no store of a relay")
+        raise DamagedError(f"{path} is no store of a relay")
     if version > len(MIGRATIONS):
-        raise RelayError(f"{path} was made by a newer version (schema {version}; this one knows {len(MIGRATIONS)})")
+        raise NewerStoreError(
+            f"{path} was made by a newer version (schema {version}; this one knows {len(MIGRATIONS)})"
+        )
     return version
 
 

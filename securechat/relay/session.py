@@ -304,6 +304,10 @@ class Session:
         """The same identity has logged in again."""
         self._link.drop(farewell(Code.REPLACED))
 
+    def banned(self) -> None:
+        """The operator does not want this identity here."""
+        self._link.drop(farewell(Code.BANNED))
+
     def ended(self) -> None:
         """The link closes or is gone."""
         self._life.ended()

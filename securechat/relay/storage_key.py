@@ -37,17 +37,26 @@ class StorageKey:
 
 def load_or_make(directory: Path, elsewhere: Path | None, store: Path) -> StorageKey:
     """The key `elsewhere`, or else the one in `directory`, made there for a new store. Raises `RelayError`."""
+    path = directory / KEY_FILE
+    if elsewhere is not None or path.exists():
+        return load(directory, elsewhere)
+    if store.exists():
+        raise RelayError(f"{path} is missing, and without it {store} cannot be read")
+    secret = urandom(SECRET_BYTES)
+    try:
+        write_whole(path, secret, 0o600)
+    except OSError as wrong:
+        raise RelayError(f"cannot use {path}: {wrong.strerror}") from wrong
+    return StorageKey(secret)
+
+
+def load(directory: Path, elsewhere: Path | None) -> StorageKey:
+    """The key `elsewhere`, or else the one in `directory`. Raises `RelayError`."""
     path = directory / KEY_FILE if elsewhere is None else elsewhere
     try:
-        if path.exists() or elsewhere is not None:
-            # What a service manager hands over is often the group's to read.
-            check_private(path, 0o077 if elsewhere is None else 0o007)
-            secret = path.read_bytes()
-        elif store.exists():
-            raise RelayError(f"{path} is missing, and without it {store} cannot be read")
-        else:
-            secret = urandom(SECRET_BYTES)
-            write_whole(path, secret, 0o600)
+        # What a service manager hands over is often the group's to read.
+        check_private(path, 0o077 if elsewhere is None else 0o007)
+        secret = path.read_bytes()
     except OSError as wrong:
         raise RelayError(f"cannot use {path}: {wrong.strerror}") from wrong
     if len(secret) != SECRET_BYTES:

@@ -6,7 +6,7 @@ engine. All of it is read once, at the start.
 
 import os
 import sqlite3
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from operator import itemgetter
@@ -17,8 +17,10 @@ import msgspec
 from twisted.logger import Logger
 
 from securechat.crypto.engine import Engine
+from securechat.relay.bans import Ban
+from securechat.relay.copying import copy_store
 from securechat.relay.directory import Owner
-from securechat.relay.errors import RelayError
+from securechat.relay.errors import DamagedError, RelayError, WrongKeyError
 from securechat.relay.lock import lock
 from securechat.relay.log import RECENT_IDS
 from securechat.relay.records import KeyWaits, Record
@@ -30,9 +32,12 @@ from securechat.relay.storage_key import KEY_ID, StorageKey
 TIDY_ROWS: Final = 500
 """Messages that are deleted at once."""
 
-_PROOF: Final = b"the storage key is the right one"
+PROOF: Final = b"the storage key is the right one"
+"""What the row of `keys` says under the key that a store was made with."""
+
 _EPOCH_BYTES: Final = 32
 _read_owner: Final = msgspec.msgpack.Decoder(Owner).decode
+_read_ban: Final = msgspec.msgpack.Decoder(Ban).decode
 _read_waiting: Final = msgspec.msgpack.Decoder(KeyWaits).decode
 
 
@@ -54,6 +59,7 @@ class Kept(NamedTuple):
     owners: list[Owner]
     rooms: list[KeptRoom]
     waiting: list[KeyWaits]
+    bans: list[Ban]
 
 
 class Store:
@@ -83,10 +89,10 @@ class Store:
     def _check_key(self) -> None:
         found = self._all("SELECT row FROM keys")
         if not found:
-            (row,) = self._seal([associated("keys")], [_PROOF])
+            (row,) = self._seal([associated("keys")], [PROOF])
             self._connection.execute("INSERT INTO keys (id, row) VALUES (1, ?)", (row,))
-        elif self._engine.open_list(self._key.row_key, [associated("keys")], [found[0][0][1:]]) != [_PROOF]:
-            raise RelayError(f"the storage key is not the one that {self._path} was made with")
+        elif self._engine.open_list(self._key.row_key, [associated("keys")], [found[0][0][1:]]) != [PROOF]:
+            raise WrongKeyError(f"the storage key is not the one that {self._path} was made with")
 
     # Writing.
 
@@ -147,6 +153,21 @@ class Store:
         self._connection.execute("PRAGMA incremental_vacuum(1000)").fetchall()
         return TIDY_ROWS in (len(old), ended)
 
+    def copy(self, path: Path, between: Callable[[int, int], None]) -> None:
+        """Copy all of it, see `copying`; `between` may commit."""
+        copy_store(self._connection, path, between)
+
+    def usage(self, tags: Sequence[bytes]) -> list[tuple[int, int]]:
+        """How many messages are kept of each of these rooms, and the bytes of their rows."""
+        return [
+            self._all(
+                "SELECT count(row), coalesce(sum(length(row)), 0) FROM messages "
+                "WHERE room = (SELECT id FROM rooms WHERE room_tag = ?)",
+                (tag,),
+            )[0]
+            for tag in tags
+        ]
+
     def close(self) -> None:
         """Close it."""
         self._connection.close()
@@ -159,9 +180,9 @@ class Store:
     def load(self) -> Kept:
         """All that is kept. Raises `RelayError` where it is damaged."""
         try:
-            return Kept(self._owners(), self._rooms(), self._waiting())
+            return Kept(self._owners(), self._rooms(), self._waiting(), self._bans())
         except (sqlite3.Error, msgspec.MsgspecError, ValueError) as wrong:
-            raise RelayError(f"{self._path} is damaged") from wrong
+            raise DamagedError(f"{self._path} is damaged") from wrong
 
     def _owners(self) -> list[Owner]:
         found = self._all("SELECT name_tag, row FROM owners ORDER BY id")
@@ -194,6 +215,11 @@ class Store:
         texts = self._open([associated("handouts")] * len(found), [row for (row,) in found])
         return [_read_waiting(text) for text in texts]
 
+    def _bans(self) -> list[Ban]:
+        found = self._all("SELECT ban_tag, row FROM bans ORDER BY id")
+        texts = self._open([associated("bans", tag) for tag, _ in found], [row for _, row in found])
+        return [_read_ban(text) for text in texts]
+
     def _all(self, statement: str, parameters: tuple[Any, ...] = ()) -> list[Any]:
         return self._connection.execute(statement, parameters).fetchall()
 
@@ -209,19 +235,30 @@ class Store:
         return [text for text in texts if text is not None]
 
 
-def open_locked(path: Path, key: StorageKey, engine: Engine, spare: Spare) -> Store:
+def lock_file(path: Path) -> Path:
+    """What is locked by whoever uses a store."""
+    return path.with_name(f"{path.name}.lock")
+
+
+def beside(path: Path) -> list[Path]:
+    """What SQLite may put beside a store."""
+    return [path.with_name(path.name + suffix) for suffix in ("-wal", "-shm", "-journal")]
+
+
+def open_locked(path: Path, key: StorageKey, engine: Engine, spare: Spare | None = None) -> Store:
     """Open or make a store that nobody else can open until it is closed. Raises `RelayError`.
 
     On a disk that is full the spare file that the last run has left makes room for opening it.
     """
     try:
-        locked = lock(path.with_name(f"{path.name}.lock"))
+        locked = lock(lock_file(path))
     except OSError as wrong:
         raise RelayError(f"cannot use {path}: {wrong.strerror}") from wrong
     # SQLite makes its files with what the mask leaves of 0644.
     mask = os.umask(0o077)
     try:
-        spare.give_up()
+        if spare is not None:
+            spare.give_up()
         return Store(str(path), key, engine, locked)
     except BaseException:
         os.close(locked)

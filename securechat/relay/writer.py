@@ -2,17 +2,20 @@
 
 There is one connection to the store in the process, and this thread has it. What the relay gathers while a batch is
 being committed becomes the next one (see `journal`), so the cost of a commit is shared by whatever comes in
-meanwhile. A write that fails is not tried again: the kernel may take a page for clean that it could not write. One
-that found no room has not been made, so it is tried once more where room can be made (see `spare`).
+meanwhile. What takes long, a copy of the store, lets in between its steps whatever has been asked for. A write
+that fails is not tried again: the kernel may take a page for clean that it could not write. One that found no room
+has not been made, so it is tried once more where room can be made (see `spare`).
 """
 
 import sqlite3
 from collections.abc import Callable
-from queue import SimpleQueue
+from pathlib import Path
+from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
 
 from securechat.relay.records import Record
 from securechat.relay.schema import lacks_room
@@ -21,6 +24,11 @@ from securechat.relay.store import Kept, Store
 from securechat.wire.errors import kind_and_place
 
 Work = Callable[[Store], None]
+Result = TypeVar("Result")
+
+
+class EndedError(Exception):
+    """What was being done with the store was given up."""
 
 
 class FromThread(Protocol):
@@ -88,6 +96,49 @@ class Writer:
                 raise
         return store.commit(records)
 
+    def use(self, work: Callable[[Store], Result]) -> Deferred[Result]:
+        """Read the store between batches; fires with what `work` gives, and fails with what it raises.
+
+        It never fires where the store cannot be written any more: then the relay ends.
+        """
+        used: Deferred[Result] = Deferred()
+
+        def use(store: Store) -> None:
+            try:
+                result = work(store)
+            except Exception:
+                failure = Failure()
+                failure.cleanFailure()
+                self._reactor.callFromThread(used.errback, failure)
+            else:
+                self._reactor.callFromThread(used.callback, result)
+
+        self._queue.put(use)
+        return used
+
+    def copy(self, path: Path, told: Callable[[int, int], None], is_wanted: Callable[[], bool]) -> Deferred[None]:
+        """Copy all that was kept by now into an empty file, while batches go on.
+
+        `told` is called on the reactor's thread with how many pages are done and of how many, a hundred times at
+        most. Fails with `EndedError` where the copy `is_wanted` no more, or nothing is.
+        """
+
+        def copy(store: Store) -> None:
+            percent = -1
+
+            def between(done: int, total: int) -> None:
+                nonlocal percent
+                if done * 100 // max(total, 1) > percent:
+                    percent = done * 100 // max(total, 1)
+                    self._reactor.callFromThread(told, done, total)
+                self._do_what_waits(store)
+                if not is_wanted() or self._broken is not None:
+                    raise EndedError
+
+            store.copy(path, between)
+
+        return self.use(copy)
+
     def tidy(self, now_ms: int) -> None:
         """Delete what is too old, some at a time, between batches; where there is no room for it, the next time."""
 
@@ -126,12 +177,7 @@ class Writer:
             opened.put(wrong)
             return
         while (work := self._queue.get()) is not None:
-            if self._broken is None:
-                try:
-                    work(store)
-                except BaseException as wrong:
-                    self._broken = store
-                    self._reactor.callFromThread(self._failed, _words(wrong))
+            self._do(work, store)
         if self._broken is None:
             try:
                 store.close()
@@ -139,6 +185,27 @@ class Writer:
                 self._broken = store
                 self._reactor.callFromThread(self._failed, _words(wrong))
         self._reactor.callFromThread(self._ended)
+
+    def _do(self, work: Work, store: Store) -> None:
+        if self._broken is None:
+            try:
+                work(store)
+            except BaseException as wrong:
+                self._broken = store
+                self._reactor.callFromThread(self._failed, _words(wrong))
+
+    def _do_what_waits(self, store: Store) -> None:
+        """Do what was asked for while something else is being done."""
+        while True:
+            try:
+                work = self._queue.get_nowait()
+            except Empty:
+                return
+            if work is None:
+                # The end, which `_run` is to find.
+                self._queue.put(None)
+                raise EndedError
+            self._do(work, store)
 
 
 def _nothing() -> None:

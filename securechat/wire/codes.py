@@ -13,6 +13,7 @@ class Code(StrEnum):
     NAME_TOO_LONG = "name-too-long"
     BAD_CERTIFICATE = "bad-certificate"
     NAME_OWNED = "name-owned"
+    BANNED = "banned"
     TIMED_OUT = "timed-out"
     BUSY = "busy"
 
@@ -57,6 +58,7 @@ REASONS: dict[Code, str] = {
     Code.NAME_TOO_LONG: "a name has at most 32 characters",
     Code.BAD_CERTIFICATE: "the login was not signed as it must be, or for another relay or link",
     Code.NAME_OWNED: "this name belongs to somebody else, for good",
+    Code.BANNED: "the operator of this relay has banned these keys",
     Code.TIMED_OUT: "no login came in time",
     Code.BUSY: "this relay has as much to do as it can; try again in a while",
     Code.EMPTY_FRAME: "a frame was empty",

@@ -22,6 +22,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.wire.address import Address
 from securechat.wire.messages import (
+    LAST_SEQ,
     Ack,
     Declined,
     Delivery,
@@ -290,7 +291,7 @@ class Members(Thread):
 
 def enter(after: int, room: str = ROOM) -> Enter:
     """What somebody says who wants to hear of a room, and knows everything up to a number."""
-    return Enter(room, 0)
+    return Enter(room, 0, LAST_SEQ)
 
 
 def found_room(case: SynchronousTestCase, address: Address, names: Sequence[str], room: str = ROOM) -> None:

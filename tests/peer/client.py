@@ -326,7 +326,7 @@ class PlainClient(Wire):
         for member in room.log.members.values():
             self.person.meet(member.name, member.identity)
         blobs, room.blobs = room.blobs, []
-        self.on_sealedkey(name, [("", blob) for blob in blobs])
+        self.on_sealedkey(name, 0, [("", blob) for blob in blobs])
 
     def on_present(self, room: str, names: list[str]) -> None:
         self.rooms[room].present = names
@@ -346,7 +346,7 @@ class PlainClient(Wire):
         self._retry(name)
         self._go_on(name)
 
-    def on_sealedkey(self, name: str, _: int, items: list[tuple[str, bytes]]) -> None:
+    def on_sealedkey(self, name: str, handed: int, items: list[tuple[str, bytes]]) -> None:
         room = self.rooms[name]
         for _, blob in items:
             try:

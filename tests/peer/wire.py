@@ -50,14 +50,14 @@ ROOM: Final = re.compile(rf"#{HANDLE}|@{HANDLE}\+{HANDLE}")
 COUNT, SEQ = range(2**32), range(2**63)
 REASON: Final = re.compile(r"(?s).{0,200}")
 REFUSED: Final = re.compile(
-    "version|full|bad-certificate|name-owned|timed-out|busy|empty-frame|oversized-frame|not-a-message"
+    "version|full|bad-certificate|name-owned|banned|timed-out|busy|empty-frame|oversized-frame|not-a-message"
     "|unknown-message|bad-field|out-of-order|flood"
 )
 DECLINED: Final = re.compile(
     "bad-room|no-such-room|not-permitted|bad-entry|stale-entry|room-full|too-many-rooms|full|not-a-member"
-    "|stale-epoch|storage-full|busy|failed"
+    "|stale-epoch|storage-full|failed"
 )
-GOODBYE: Final = re.compile("quit|replaced|shutdown|slow|silent|failed")
+GOODBYE: Final = re.compile("quit|replaced|banned|shutdown|slow|silent|failed")
 ENTRY, BLOB = slice(1, 4_096), slice(1, 4_096)
 
 # A string is itself, a pattern a string, a range an integer in it, a number bytes of that length, a slice bytes of

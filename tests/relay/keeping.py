@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from securechat.crypto.cpu import CpuEngine
 from securechat.relay.factory import RelayFactory
 from securechat.relay.journal import Journal
-from securechat.relay.kept import KeptLog, KeptOwners, restore
+from securechat.relay.kept import KeptBans, KeptLog, KeptOwners, restore
 from securechat.relay.limits import RelayLimits
 from securechat.relay.records import Record
 from securechat.relay.storage_key import StorageKey
@@ -75,6 +75,7 @@ class KeptRelay(Relay):
         self.disk = Disk(self, store)
         self.journal = Journal(self.clock, Turn(self.clock), self.disk.write)
         owners = KeptOwners(self.journal)
+        bans = KeptBans(self.journal)
         log = KeptLog(self.journal, KEY)
         self.factory = RelayFactory(
             self.clock,
@@ -82,11 +83,12 @@ class KeptRelay(Relay):
             log,
             limits or RelayLimits(),
             owners=owners,
+            bans=bans,
             journal=self.journal,
             is_full=is_full,
         )
         if store is not None:
-            restore(store.load(), owners, log, self.factory.rooms.memberships)
+            restore(store.load(), owners, bans, log, self.factory.rooms.memberships)
 
     def end(self, case: SynchronousTestCase) -> None:
         """All connections end, and what is left to keep is kept."""

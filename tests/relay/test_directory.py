@@ -80,7 +80,7 @@ class PrekeyTests(RelayCase):
         """As many devices as one may ask for come in frames that fit, however long their prekeys, and in order."""
         relay = self.relay(RelayLimits(outbox_bytes=1_000))
         (alice,) = relay.login("alice")
-        directory = relay.factory._directory
+        directory = relay.factory.directory
         self.patch(directory, "prekey", lambda device, now_ms: device + bytes(2_016))
         devices = [bytes([number]) * 32 for number in range(BUNDLE_ITEMS)]
         heard = of(Prekeys, alice.does(Want(devices)))

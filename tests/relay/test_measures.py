@@ -7,6 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from securechat import __version__
 from securechat.crypto.worker import CryptoWorker
+from securechat.relay.bans import Ban, Kind
 from securechat.relay.exposition import exposition
 from securechat.relay.lateness import EVERY_S, WINDOW_S, Lateness
 from securechat.relay.limits import RelayLimits
@@ -15,7 +16,7 @@ from securechat.wire.codes import Code
 from securechat.wire.messages import LAST_SEQ, Enter, Hello
 from tests.crypto.fakes import Rig
 from tests.relay.harness import LaterLog, Relay, RelayCase
-from tests.relay.people import hello, person
+from tests.relay.people import NOW_MS, hello, person
 from tests.relay.scraping import parsed
 
 
@@ -111,6 +112,10 @@ class MeasuresTests(RelayCase):
         thief = relay.connect()
         thief.login(person("alice", 1))
         thief.transport.lose()
+        relay.factory.bans.add(Ban(Kind.KEY, person("erin").identity.public.hex(), NOW_MS))
+        banned = relay.connect()
+        banned.login(person("erin"))
+        banned.transport.lose()
         waiting = relay.connect()
         relay.clock.advance(RelayLimits().handshake_s)
         waiting.transport.lose()
@@ -119,7 +124,7 @@ class MeasuresTests(RelayCase):
         broken.transport.lose()
         found = self.numbers(relay)
         logins = {key: value for key, value in found.items() if key.startswith("logins_total")}
-        results = ["ok", "version", "full", "bad-certificate", "name-owned", "timed-out"]
+        results = ["ok", "version", "full", "bad-certificate", "name-owned", "banned", "timed-out"]
         self.assertEqual({f'logins_total{{result="{each}"}}': 1.0 for each in results}, logins)
         self.assertEqual(set(results), set(relay.factory.logins))
 

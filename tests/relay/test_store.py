@@ -18,7 +18,7 @@ from securechat.relay import schema
 from securechat.relay import store as store_module
 from securechat.relay.directory import Owner
 from securechat.relay.errors import RelayError
-from securechat.relay.kept import KeptOwners, restore
+from securechat.relay.kept import KeptBans, KeptOwners, restore
 from securechat.relay.lock import lock
 from securechat.relay.log import RECENT_IDS, MemoryLog
 from securechat.relay.records import (
@@ -566,7 +566,13 @@ class RestartTests(KeptCase):
             room._replace(name="#cake"),
         ):
             with self.assertRaises(RelayError):
-                restore(kept._replace(rooms=[wrong]), KeptOwners(here.journal), log, here.factory.rooms.memberships)
+                restore(
+                    kept._replace(rooms=[wrong]),
+                    KeptOwners(here.journal),
+                    KeptBans(here.journal),
+                    log,
+                    here.factory.rooms.memberships,
+                )
 
     def test_nothing_is_legible(self) -> None:
         """No name, room, certificate, key, entry, message or sealed key stands in the clear in any file."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from threading import current_thread, main_thread
+from threading import Event, current_thread, main_thread
 from typing import Any
 
 from twisted.internet import reactor
@@ -21,7 +21,8 @@ from securechat.relay.rows import HOUR_MS, KEEP_HOURS
 from securechat.relay.space import LOOK_S, RESERVE_BYTES, Space, free_bytes
 from securechat.relay.spare import Spare
 from securechat.relay.store import TIDY_ROWS, Store
-from securechat.relay.writer import Writer
+from securechat.relay.tags import room_tag
+from securechat.relay.writer import EndedError, Writer
 from tests.relay.keeping import KEY, store_path
 from tests.relay.people import NOW_MS
 from tests.relay.test_store import founded, message
@@ -227,6 +228,86 @@ class WriterTests(TestCase):
         while self.stores[0].tidied < 4:
             await deferLater(REACTOR, 0.01)
         self.assertEqual([], self.failures)
+
+    async def test_use(self) -> None:
+        """The store is read on its thread between batches; what goes wrong with that is no failure of the store."""
+        await self.write(founded("#tea"))
+        self.assertEqual(["#tea"], [room.name for room in (await self.writer.use(Store.load)).rooms])
+
+        def wrong(store: Store) -> None:
+            raise KeyError
+
+        with self.assertRaises(KeyError):
+            await self.writer.use(wrong)
+        await self.write([message("#tea", 1)])
+        self.assertEqual([], self.failures)
+
+    async def test_copy(self) -> None:
+        """A copy has all that was kept before it began, and batches that come meanwhile are kept at once."""
+        await self.write([*founded("#tea"), *(message("#tea", seq, bytes(2_000)) for seq in range(1, 1_001))])
+        path = self.path.with_name("copy")
+        told: list[tuple[int, int]] = []
+        answered: list[bool] = []
+        copying = Deferred[None]()
+
+        def tell(done: int, total: int) -> None:
+            told.append((done, total))
+            if len(told) <= 3:
+                kept = self.write([message("#tea", 1_000 + len(told))])
+                kept.addCallback(lambda _: answered.append(copying.called))
+
+        self.writer.copy(path, tell, lambda: True).chainDeferred(copying)
+        await copying
+        while len(answered) < 3:
+            await deferLater(REACTOR, 0.01)
+        self.assertEqual(False, answered[0])
+        self.assertEqual(told[-1][0], told[-1][1])
+        self.assertEqual(sorted(told), told)
+        store = Store(str(path), KEY, CpuEngine())
+        self.addCleanup(store.close)
+        ((count, _),) = store.usage([room_tag(KEY, "#tea")])
+        self.assertGreaterEqual(count, 1_000)
+        self.assertEqual([("ok",)], store._all("PRAGMA integrity_check"))
+
+    async def test_copy_that_nobody_wants(self) -> None:
+        """A copy ends when nobody waits for it, and the store goes on."""
+        await self.write([*founded("#tea"), *(message("#tea", seq, bytes(2_000)) for seq in range(1, 1_001))])
+        told: list[int] = []
+        with self.assertRaises(EndedError):
+            await self.writer.copy(self.path.with_name("copy"), lambda done, _: told.append(done), lambda: False)
+        self.assertEqual(1, len(told))
+        await self.write([message("#tea", 1_001)])
+
+    async def test_stop_while_copying(self) -> None:
+        """The end does not wait for a copy; what was asked for before it is done."""
+        await self.write([*founded("#tea"), *(message("#tea", seq, bytes(2_000)) for seq in range(1, 1_001))])
+        wanted = Event()
+
+        def is_wanted() -> bool:
+            # Until the rest has been asked for.
+            return wanted.wait(20)
+
+        copied = self.writer.copy(self.path.with_name("copy"), lambda *_: None, is_wanted)
+        kept = self.write([message("#tea", 1_001)])
+        stopped = self.writer.stop()
+        wanted.set()
+        await stopped
+        self.assertTrue(kept.called)
+        self.failureResultOf(copied, EndedError)
+        self.assertTrue(self.stores[0].closed)
+
+    async def test_failure_while_copying(self) -> None:
+        """A batch that cannot be kept while the store is copied ends the copy and is told, as always."""
+        await self.write([*founded("#tea"), *(message("#tea", seq, bytes(2_000)) for seq in range(1, 1_001))])
+        self.stores[0].fails = OSError()
+        wanted = Event()
+        copied = self.writer.copy(self.path.with_name("copy"), lambda *_: None, lambda: wanted.wait(20))
+        kept = self.write([message("#tea", 1_001)])
+        wanted.set()
+        with self.assertRaises(EndedError):
+            await copied
+        self.assertFalse(kept.called)
+        self.assertEqual(1, len(self.failures))
 
     async def test_cannot_be_opened(self) -> None:
         """What keeps the store from being opened is raised where it was to start, and there is no thread left."""

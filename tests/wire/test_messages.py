@@ -33,6 +33,7 @@ from securechat.wire.messages import (
     Found,
     FromClient,
     FromRelay,
+    Gap,
     Goodbye,
     Greeting,
     Hand,
@@ -50,6 +51,7 @@ from securechat.wire.messages import (
     Renew,
     Roster,
     SealedKey,
+    Seen,
     SessionKey,
     Want,
     Welcome,
@@ -117,7 +119,7 @@ EDGES: Final[list[tuple[type, dict[str, tuple[list[Any], list[Any]]]]]] = [
         },
     ),
     (Refused, {"code": CODE, "reason": REASON}),
-    (Enter, {"room": ROOM, "have": COUNT}),
+    (Enter, {"room": ROOM, "have": COUNT, "after": SEQ}),
     (Append, {"room": ROOM, "entry": opaque(ENTRY_BYTES)}),
     (
         Roster,
@@ -156,6 +158,7 @@ EDGES: Final[list[tuple[type, dict[str, tuple[list[Any], list[Any]]]]]] = [
         SealedKey,
         {
             "room": ROOM,
+            "handed": SEQ,
             "items": (
                 [[("a" * 32, bytes(BLOB_BYTES))], [("a", b"b")] * BUNDLE_ITEMS],
                 [
@@ -225,6 +228,25 @@ EDGES: Final[list[tuple[type, dict[str, tuple[list[Any], list[Any]]]]]] = [
                     [("a", 0, b"")],
                     [("a", 0, bytes(SEALED_BYTES + 1))],
                     [("a", 0)],
+                ],
+            ),
+        },
+    ),
+    (Gap, {"room": ROOM, "first": SEQ, "last": SEQ, "code": CODE}),
+    (
+        Seen,
+        {
+            "items": (
+                [[("#a", 0, 0)], [("#a", 2**63 - 1, 2**63 - 1)] * BUNDLE_ITEMS],
+                [
+                    [],
+                    [("#a", 0, 0)] * (BUNDLE_ITEMS + 1),
+                    [("#", 0, 0)],
+                    [("#a", -1, 0)],
+                    [("#a", 2**63, 0)],
+                    [("#a", 0, 2**63)],
+                    [("#a", 0)],
+                    None,
                 ],
             ),
         },
