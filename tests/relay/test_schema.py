@@ -13,7 +13,6 @@ from typing import Any, Final
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from securechat.relay import schema
 from securechat.relay.admin.verifying import verify
 from securechat.relay.errors import RelayError
 from securechat.relay.schema import APPLICATION_ID, MIGRATIONS, tables_of_version, tables_there
@@ -189,7 +188,7 @@ class MigrationTests(SynchronousTestCase):
                 return super().execute(*arguments)
 
         patch = self.patch(
-            schema.sqlite3, "connect", lambda *arguments, **named: connect(*arguments, **named, factory=Connection)
+            sqlite3, "connect", lambda *arguments, **named: connect(*arguments, **named, factory=Connection)
         )
         try:
             open_store(self.path).close()
