@@ -22,6 +22,7 @@ from securechat.relay.certificate import prepare_directory
 from securechat.relay.durable import Durable
 from securechat.relay.errors import RelayError
 from securechat.relay.factory import RelayFactory
+from securechat.relay.history import KeptHistory
 from securechat.relay.journal import Journal
 from securechat.relay.kept import KeptBans, KeptLog, KeptOwners, restore
 from securechat.relay.limits import RelayLimits
@@ -136,7 +137,9 @@ def _durable(
     journal = Journal(reactor, Turn(reactor), writer.write)
     owners, bans, kept_log = KeptOwners(journal), KeptBans(journal), KeptLog(journal, key)
     space = Space(reactor, path, options["store-limit"], spare, options["disk-reserve"])
-    relay = relay_with(log=kept_log, owners=owners, bans=bans, journal=journal, is_full=space.is_full)
+    relay = relay_with(
+        log=kept_log, owners=owners, bans=bans, journal=journal, is_full=space.is_full, history=KeptHistory(writer)
+    )
     durable = Durable(
         reactor,
         writer,

@@ -40,7 +40,7 @@ class Durable(MultiService):
         self._restore = restore
         self._give_up = give_up
         self._broken: Deferred[None] = Deferred()
-        self._tidying = LoopingCall(lambda: writer.tidy(now_ms()))
+        self._tidying = LoopingCall(lambda: writer.tidy(now_ms(), relay.factory.rooms.done_with()))
         self._tidying.clock = clock
         relay.setServiceParent(self)
 

@@ -16,6 +16,7 @@ from securechat.relay.directory import Directory, MemoryOwners, Owners
 from securechat.relay.journal import Keeping, Unkept
 from securechat.relay.limits import RelayLimits
 from securechat.relay.log import MessageLog
+from securechat.relay.pages import History
 from securechat.relay.protocol import RelayProtocol
 from securechat.relay.rooms import Rooms
 from securechat.relay.session import ClientLink, Session
@@ -68,6 +69,7 @@ class RelayFactory(Factory):
         journal: Keeping | None = None,
         is_full: Callable[[], bool] = never,
         bans: Bans | None = None,
+        history: History | None = None,
     ) -> None:
         self.clock = clock
         self.journal: Keeping = Unkept(Turn(clock)) if journal is None else journal
@@ -86,7 +88,7 @@ class RelayFactory(Factory):
         self.directory: Directory[Session] = Directory(
             owners, limits.max_clients, limits.names, is_full, self.bans.is_banned
         )
-        self.rooms = Rooms(log, self.journal, now_ms, self.directory, limits, is_full=is_full)
+        self.rooms = Rooms(log, self.journal, now_ms, self.directory, limits, is_full=is_full, history=history)
         self._addresses = AddressLimits(
             clock, limits.per_address, limits.new_per_address, limits.new_every_s, exempt_loopback
         )

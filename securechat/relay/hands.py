@@ -1,11 +1,10 @@
 """Sealed keys from member to member, and the asking for them.
 
-Every key is kept first and, when its device is here, fed to it as it reads: keys come in hundreds, and who hands
-them out must not be able to push somebody over the bound of what waits for them.
+Every key is kept until its device says that it has stored it. When that is here, keys are fed to it as it reads:
+they come in hundreds, and who hands them out must not be able to push somebody over the bound of what waits.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 
 from securechat.relay.limits import RelayLimits
 from securechat.relay.records import Recorder
@@ -25,6 +24,8 @@ class Hands:
         self._rooms = rooms
         self._feeding: dict[Client, set[str]] = {}
         """The rooms for which a stream of keys is on its way to a client."""
+        self._fed: dict[Client, dict[str, int]] = {}
+        """The serial number of the last key that a client was given on its link, by room."""
 
     def hand(self, client: Client, hand: Hand) -> None:
         """Pass sealed keys on from a member to devices of members; what is not that is dropped."""
@@ -49,18 +50,32 @@ class Hands:
         if asked is not None and asked.device == ask.device:
             asked.put(frame(Asked(ask.room, client.device, ask.sid)))
 
+    def feed_again(self, client: Client, room: Room) -> None:
+        """Give a member who enters all that it has not said to have stored."""
+        self._fed.get(client, {}).pop(room.name, None)
+        self.feed(client, room)
+
     def feed(self, client: Client, room: Room) -> None:
-        """Give a member who is here what waits for the device that it is here with."""
+        """Give a member who is here what waits for the device that it is here with, and was not given yet."""
         feeding = self._feeding.setdefault(client, set())
         if room.name not in feeding:
             feeding.add(room.name)
             client.stream(self._frames(client, room.name))
 
     def _frames(self, client: Client, room: str) -> Iterator[bytes]:
-        take = partial(self.waiting.take, client.device, room)
-        for items in iter(take, []):
-            yield frame(SealedKey(room, 0, items))
+        fed = self._fed.setdefault(client, {})
+        while True:
+            last, items = self.waiting.some(client.device, room, fed.get(room, 0))
+            if not items:
+                break
+            fed[room] = last
+            yield frame(SealedKey(room, last, items))
         self._feeding[client].discard(room)
+
+    def stored(self, client: Client, room: str, handed: int) -> None:
+        """A client has stored the keys that it was given in a room, up to a serial number."""
+        if handed:
+            self.waiting.forget(client.device, room, handed)
 
     def put_out(self, room: Room, device: bytes) -> None:
         """A device is no member's any more; what was handed to it goes."""
@@ -69,3 +84,4 @@ class Hands:
     def gone(self, client: Client) -> None:
         """A link is lost; what it was not given waits on."""
         self._feeding.pop(client, None)
+        self._fed.pop(client, None)

@@ -77,7 +77,9 @@ class KeptLog(MemoryLog):
 
     def _take(self, run: Run, seq: int, key: Hashable, post_id: bytes, sealed: bytes) -> None:
         assert isinstance(key, bytes)
-        self._records.add(MessageTaken(run.room, seq, key, run.sender, post_id, run.epoch, run.time_ms, sealed))
+        self._records.add(
+            MessageTaken(run.room, seq, key, run.sender, post_id, run.epoch, run.time_ms, sealed, run.keep_days)
+        )
 
 
 def restore(kept: Kept, owners: KeptOwners, bans: KeptBans, log: MemoryLog, memberships: Memberships) -> None:
@@ -98,6 +100,7 @@ def restore(kept: Kept, owners: KeptOwners, bans: KeptBans, log: MemoryLog, memb
         room = Room(each.name, entries)
         room.begin_epoch(each.epoch, each.key)
         memberships.restore(room)
+        memberships.cursors.restore(each.name, each.cursors)
         log.restore(each.name, each.last_seq, each.ids)
     for waiting in kept.waiting:
         memberships.hands.waiting.restore(waiting)

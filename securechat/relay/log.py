@@ -28,6 +28,8 @@ class Run(msgspec.Struct, frozen=True, gc=False):
     """The one that they are sealed for."""
     time_ms: int = 0
     """When they were taken."""
+    keep_days: int = 0
+    """For how long the room wants them to be kept."""
 
 
 Outcome = tuple[int, bool]

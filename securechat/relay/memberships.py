@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from os import urandom
 from typing import Final, Protocol
 
+from securechat.relay.behind import Behind
+from securechat.relay.cursors import Cursors
 from securechat.relay.hands import Hands
 from securechat.relay.limits import RelayLimits
 from securechat.relay.records import EntryTaken, KeyDrawn, Recorder, RoomEnded
@@ -26,7 +28,7 @@ from securechat.signed.roster import MAX_ENTRIES
 from securechat.signed.roster import Roster as Log
 from securechat.wire.codes import Code
 from securechat.wire.framing import frame
-from securechat.wire.messages import ROOM_MEMBERS, Append, Enter, Presence, Present
+from securechat.wire.messages import ROOM_MEMBERS, Append, Enter, Presence, Present, Seen
 from securechat.wire.names import is_room
 
 LAST_ENTRIES: Final = ROOM_MEMBERS
@@ -81,6 +83,7 @@ class Memberships:
         now_ms: Callable[[], int],
         limits: RelayLimits,
         records: Recorder,
+        behind: Behind,
         random: Callable[[int], bytes] = urandom,
         is_full: Callable[[], bool] = never,
     ) -> None:
@@ -91,7 +94,9 @@ class Memberships:
         self._people = people
         self._numbers = numbers
         self._limits = limits
+        self.cursors = Cursors(records)
         self._records = records
+        self._behind = behind
         self._random = random
         self._is_full = is_full
         self._rooms_of: dict[bytes, set[str]] = {}
@@ -131,7 +136,8 @@ class Memberships:
                 self._note_entered(room, client)
             client.put(frame(Present(room.name, list(room.entered))))
             client.put(room.key_frame)
-            self.hands.feed(client, room)
+            self.hands.feed_again(client, room)
+            self._behind.begin(client, room, enter.after)
         return None
 
     def append(self, client: Client, append: Append) -> Code | None:
@@ -166,13 +172,24 @@ class Memberships:
     def gone(self, client: Client) -> None:
         """A link is lost; its owner stays a member."""
         self.hands.gone(client)
+        self._behind.gone(client)
         for news in self._news.values():
             news.comers.pop(client, None)
             news.hungry.pop(client, None)
         for name in sorted(self._entered.pop(client, ())):
             room = self.rooms[name]
             del room.entered[client.name]
+            room.level.pop(client.name, None)
+            room.joining.pop(client.name, None)
             _tell_presence(room.entered.values(), room.name, client.name, here=False)
+
+    def seen(self, client: Client, seen: Seen) -> None:
+        """A client has stored what it was told in some rooms; of others it says nothing that matters."""
+        for name, seq, handed in seen.items:
+            room = self.rooms.get(name)
+            if room is not None and room.has(client):
+                self.hands.stored(client, name, handed)
+                self.cursors.moved(client, room, min(seq, self._numbers.last_seq(name)))
 
     # Taking entries.
 
@@ -231,12 +248,14 @@ class Memberships:
         client = room.entered.pop(member.name, None)
         if client is not None:
             self._entered[client].discard(room.name)
+            self._behind.end(client, room)
             news.hungry.pop(client, None)
         self.hands.put_out(room, member.device)
         if not room.log.members:
             self.log_bytes -= sum(map(len, room.log.packed))
             del self.rooms[room.name], self._news[room.name]
             self._numbers.forget(room.name)
+            self.cursors.forget(room.name)
             self._records.add(RoomEnded(room.name))
 
     # Telling.
@@ -255,7 +274,7 @@ class Memberships:
         if news.is_epoch:
             key = self._random(32)
             room.begin_epoch(room.log.epoch, key)
-            self._records.add(KeyDrawn(room.name, room.epoch, key))
+            self._records.add(KeyDrawn(room.name, room.epoch, key, self._numbers.last_seq(room.name) + 1))
             for client in room.entered.values():
                 client.put(room.key_frame)
         for client in news.hungry:
@@ -278,6 +297,7 @@ class Memberships:
             comer.stream(roster_frames(room, first, last_seq))
             _tell_presence(here, room.name, comer.name, here=True)
             self._note_entered(room, comer)
+            self._behind.begin(comer, room, last_seq)
         for comer in news.comers:
             comer.put(frame(Present(room.name, list(room.entered))))
         news.hungry |= dict.fromkeys(news.comers)

@@ -41,11 +41,12 @@ class EntryTaken(msgspec.Struct, frozen=True, gc=False):
 
 
 class KeyDrawn(msgspec.Struct, frozen=True, gc=False):
-    """A room has a new epoch and a new session key; the one before is gone."""
+    """A room has a new epoch and a new session key, for the messages from a number on."""
 
     room: str
     epoch: bytes
     key: bytes
+    from_seq: int
 
 
 class RoomEnded(msgspec.Struct, frozen=True, gc=False):
@@ -66,6 +67,8 @@ class MessageTaken(msgspec.Struct, frozen=True, gc=False):
     epoch: bytes
     time_ms: int
     sealed: bytes
+    keep_days: int = 0
+    """For how long the room wants it to be kept."""
 
 
 class KeyWaits(msgspec.Struct, frozen=True, gc=False):
@@ -78,6 +81,14 @@ class KeyWaits(msgspec.Struct, frozen=True, gc=False):
     sender: str
     blob: bytes
     until_ms: int
+
+
+class CursorMoved(msgspec.Struct, frozen=True, gc=False):
+    """A member's device has seen the messages of a room up to a number."""
+
+    room: str
+    device: bytes
+    seq: int
 
 
 class KeyGone(msgspec.Struct, frozen=True, gc=False):
@@ -95,6 +106,7 @@ Record = (
     | KeyDrawn
     | RoomEnded
     | MessageTaken
+    | CursorMoved
     | KeyWaits
     | KeyGone
 )

@@ -25,11 +25,26 @@ class Client(Protocol):
     def put(self, data: bytes) -> None:
         """Take a frame; nothing happens where the link is gone."""
 
+    def offer(self, data: bytes) -> bool:
+        """Take a frame that can be told later as well; False where too much waits already."""
+
     def stream(self, frames: Iterator[bytes]) -> None:
         """Take many frames, each when those before it have been read."""
 
     def answered(self, posts: int) -> None:
         """So many posts were acknowledged or declined."""
+
+    def fail(self) -> None:
+        """End the link: something has gone wrong here."""
+
+
+class Hearer(Protocol):
+    """Somebody who is about to hear what is said at once."""
+
+    client: Client
+
+    def say(self, data: bytes) -> None:
+        """Something is said."""
 
 
 @dataclass(slots=True, eq=False)
@@ -40,6 +55,10 @@ class Room:
     log: Log
     entered: dict[str, Client] = field(default_factory=dict)
     """The members who are here, by name; a name is one identity's."""
+    level: dict[str, Client] = field(default_factory=dict)
+    """Those of them who hear what is said at once."""
+    joining: dict[str, Hearer] = field(default_factory=dict)
+    """Others of them, who will when they have been told what was said before, and this."""
     epoch: bytes = b""
     """The one that posts must be sealed for."""
     key_frame: bytes = b""

@@ -9,8 +9,9 @@ All that concerns a room goes into one queue in the order of arrival, and is car
 - all entries of one room in one turn share one `SessionKey` (see `memberships`);
 - sealed keys and questions for them wait for nothing but their turn, as a client may take them in any order.
 
-One `Delivery` is built for all that a room was told in a batch and is written to every member who is here but its
-sender; where several members posted in the same batch it goes to all of them, and each skips what is its own.
+One `Delivery` is built for all that a room was told in a batch and is written to every member who is here
+and not behind (see `behind`) but its sender; where several members posted in the same batch it goes to all of them,
+and each skips what is its own.
 No socket and no clock in here.
 """
 
@@ -19,10 +20,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from os import urandom
 
+from securechat.relay.behind import Behind
 from securechat.relay.journal import BATCH, Keeping
 from securechat.relay.limits import RelayLimits
 from securechat.relay.log import MessageLog, Outcome, Run
 from securechat.relay.memberships import Memberships, People
+from securechat.relay.pages import History, NoHistory
 from securechat.relay.room import Client, Room
 from securechat.relay.space import never
 from securechat.relay.telling import Telling
@@ -61,8 +64,10 @@ class Rooms:
         limits: RelayLimits,
         random: Callable[[int], bytes] = urandom,
         is_full: Callable[[], bool] = never,
+        history: History | None = None,
     ) -> None:
-        self.memberships = Memberships(people, log, now_ms, limits, journal, random, is_full)
+        self.behind = Behind(history or NoHistory(), journal, log.last_seq)
+        self.memberships = Memberships(people, log, now_ms, limits, journal, self.behind, random, is_full)
         self.posts = 0
         self.deliveries = 0
         self.declined: Counter[str] = Counter()
@@ -85,6 +90,10 @@ class Rooms:
     def last_seq(self, room: str) -> int:
         """The number of a room's last message."""
         return self._log.last_seq(room)
+
+    def done_with(self) -> dict[str, int]:
+        """Of rooms without a history: up to where nobody needs their messages any more."""
+        return self.memberships.cursors.done_with(self._rooms.values())
 
     def gone(self, client: Client) -> None:
         """Somebody's link is lost: they are here no more, after what they asked for before."""
@@ -147,7 +156,9 @@ class Rooms:
             self.memberships.hands.hand(client, what)
         elif isinstance(what, Ask):
             self.memberships.hands.ask(client, what)
-        elif what is None:
+        elif isinstance(what, Seen):
+            self.memberships.seen(client, what)
+        else:
             self.memberships.gone(client)
         if refusal is not None and isinstance(what, Enter | Append):
             self.declined[refusal] += 1
@@ -158,7 +169,15 @@ class Rooms:
     def _keep(self, batch: list[_Posts]) -> None:
         now = self._now_ms()
         runs = [
-            Run(posts.room, posts.client.name, posts.items, self._refusal(posts), posts.epoch, now)
+            Run(
+                posts.room,
+                posts.client.name,
+                posts.items,
+                self._refusal(posts),
+                posts.epoch,
+                now,
+                self._keep_days(posts.room),
+            )
             for posts in batch
         ]
         self._keeping = True
@@ -184,7 +203,11 @@ class Rooms:
             return Code.NOT_A_MEMBER
         if not room.is_current(posts.epoch):
             return Code.STALE_EPOCH
-        return Code.FAILED if self._is_full() else None
+        return Code.STORAGE_FULL if self._is_full() else None
+
+    def _keep_days(self, name: str) -> int:
+        room = self._rooms.get(name)
+        return 0 if room is None else room.log.policy.history_days
 
     def _kept(self, batch: list[_Posts], runs: list[Run], outcomes: Sequence[list[Outcome]]) -> None:
         """The log has kept a batch: answer the senders and tell the others."""
@@ -196,7 +219,7 @@ class Rooms:
                 telling = told.get(run.room)
                 if telling is None:
                     telling = told[run.room] = Telling()
-                telling.add(run, results, run.time_ms)
+                telling.add(run, results)
         for name, telling in told.items():
             if telling.count:
                 self._tell(self._rooms[name], telling)
@@ -215,11 +238,14 @@ class Rooms:
 
     def _tell(self, room: Room, telling: Telling) -> None:
         only = next(iter(telling.senders)) if len(telling.senders) == 1 else None
-        for data in telling.frames(room.name):
-            for name, client in room.entered.items():
+        for first_seq, data in telling.frames(room.name):
+            slow = [client for name, client in room.level.items() if name != only and not client.offer(data)]
+            for client in slow:
+                self.behind.begin(client, room, first_seq - 1)
+            for name, hearer in room.joining.items():
                 if name != only:
-                    client.put(data)
-        self.deliveries += telling.count * (len(room.entered) - (only in room.entered))
+                    hearer.say(data)
+        self.deliveries += telling.count * (len(room.level) - (only in room.level))
 
 
 def _waits(request: _Request) -> bool:

@@ -9,6 +9,7 @@ import msgspec
 
 from securechat.relay.records import (
     Banned,
+    CursorMoved,
     EntryTaken,
     KeyDrawn,
     KeyGone,
@@ -21,11 +22,11 @@ from securechat.relay.records import (
     Unbanned,
 )
 from securechat.relay.storage_key import KEY_ID, StorageKey
-from securechat.relay.tags import ban_tag, owner_tag, room_tag
+from securechat.relay.tags import ban_tag, cursor_tag, owner_tag, room_tag
 from securechat.signed.encoding import u32
 
 KEEP_HOURS: Final = 14 * 24
-"""For how long a message is kept."""
+"""For how long a message is kept at least, unless everybody has seen it: as long as what opens it can be."""
 
 HOUR_MS: Final = 3_600_000
 
@@ -39,9 +40,15 @@ _PUT_BAN: Final = (
 _DROP_BAN: Final = "DELETE FROM bans WHERE ban_tag = ?1"
 _PUT_ROOM: Final = "INSERT INTO rooms (room_tag, row) VALUES (?1, ?2)"
 _PUT_ENTRY: Final = "INSERT INTO entries (room, n, row) VALUES ((SELECT id FROM rooms WHERE room_tag = ?1), ?2, ?3)"
+# A key that nobody has posted under is of no use any more once there is another.
+_DROP_EPOCH: Final = "DELETE FROM epochs WHERE room = (SELECT id FROM rooms WHERE room_tag = ?1) AND from_seq = ?2"
 _PUT_EPOCH: Final = (
-    "INSERT INTO epochs (room, row) VALUES ((SELECT id FROM rooms WHERE room_tag = ?1), ?2) "
-    "ON CONFLICT (room) DO UPDATE SET row = excluded.row"
+    "INSERT INTO epochs (room, from_seq, row) VALUES ((SELECT id FROM rooms WHERE room_tag = ?1), ?2, ?3)"
+)
+_PUT_CURSOR: Final = (
+    "INSERT INTO cursors (room, cursor_tag, seen_seq, row) "
+    "VALUES ((SELECT id FROM rooms WHERE room_tag = ?1), ?2, ?3, ?4) "
+    "ON CONFLICT (cursor_tag) DO UPDATE SET seen_seq = excluded.seen_seq"
 )
 _PUT_MESSAGE: Final = (
     "INSERT INTO messages (room, seq, post_tag, expires_hour, row) "
@@ -51,6 +58,7 @@ _PUT_HANDOUT: Final = "INSERT INTO handouts (id, row) VALUES (?1, ?2)"
 _DROP_HANDOUT: Final = "DELETE FROM handouts WHERE id = ?1"
 _END_ROOM: Final = (
     "DELETE FROM epochs WHERE room = (SELECT id FROM rooms WHERE room_tag = ?1)",
+    "DELETE FROM cursors WHERE room = (SELECT id FROM rooms WHERE room_tag = ?1)",
     "DELETE FROM entries WHERE room = (SELECT id FROM rooms WHERE room_tag = ?1)",
     "UPDATE rooms SET room_tag = NULL, row = x'' WHERE room_tag = ?1",
 )
@@ -106,15 +114,20 @@ def rows(records: Sequence[Record], key: StorageKey) -> Iterator[Row]:
                 yield Row(_PUT_ENTRY, (tag, number), associated("entries", tag, number), entry)
             case KeyDrawn():
                 tag = tag_of(record.room)
-                yield Row(_PUT_EPOCH, (tag,), associated("epochs", tag), record.epoch + record.key)
+                yield Row(_DROP_EPOCH, (tag, record.from_seq))
+                clear = (tag, record.from_seq)
+                yield Row(_PUT_EPOCH, clear, associated("epochs", tag), record.epoch + record.key)
             case RoomEnded():
                 tag = tag_of(record.room)
                 yield from (Row(statement, (tag,)) for statement in _END_ROOM)
             case MessageTaken(seq=seq, tag=post_tag, time_ms=time_ms):
                 tag = tag_of(record.room)
-                clear = (tag, seq, post_tag, time_ms // HOUR_MS + KEEP_HOURS)
+                expires_hour = time_ms // HOUR_MS + max(KEEP_HOURS, record.keep_days * 24)
                 text = _encode((record.sender, record.post_id, record.epoch, time_ms, record.sealed))
-                yield Row(_PUT_MESSAGE, clear, associated("messages", post_tag), text)
+                yield Row(_PUT_MESSAGE, (tag, seq, post_tag, expires_hour), associated("messages", post_tag), text)
+            case CursorMoved(room=room, device=device, seq=seq):
+                tag = cursor_tag(key, room, device)
+                yield Row(_PUT_CURSOR, (tag_of(room), tag, seq), associated("cursors", tag), device)
             case KeyWaits(serial=serial):
                 # One that was handed on at once leaves no trace.
                 if serial not in gone:

@@ -28,6 +28,21 @@ MIGRATIONS: Final = (
         "CREATE TABLE handouts (id INTEGER PRIMARY KEY, row BLOB NOT NULL) STRICT",
     ),
     ("CREATE TABLE bans (id INTEGER PRIMARY KEY, ban_tag BLOB NOT NULL UNIQUE, row BLOB NOT NULL) STRICT",),
+    (
+        # The session keys of past epochs stay as long as messages that were sealed for them. The last one is the
+        # present one, and each begins where the next message did when it was drawn.
+        "CREATE TABLE all_epochs (id INTEGER PRIMARY KEY, room INTEGER NOT NULL REFERENCES rooms (id), "
+        "from_seq INTEGER NOT NULL, row BLOB NOT NULL) STRICT",
+        "INSERT INTO all_epochs (id, room, from_seq, row) SELECT id, room, "
+        "(SELECT coalesce(max(seq), 0) FROM messages WHERE messages.room = epochs.room) + 1, row FROM epochs",
+        "DROP TABLE epochs",
+        "ALTER TABLE all_epochs RENAME TO epochs",
+        "CREATE INDEX epochs_by_room ON epochs (room, from_seq)",
+        # Up to where each member's device has what was said; in the row is which device that is.
+        "CREATE TABLE cursors (id INTEGER PRIMARY KEY, room INTEGER NOT NULL REFERENCES rooms (id), "
+        "cursor_tag BLOB NOT NULL UNIQUE, seen_seq INTEGER NOT NULL, row BLOB NOT NULL) STRICT",
+        "CREATE INDEX cursors_by_room ON cursors (room)",
+    ),
 )
 """What brings a store from each version to the next; version 0 is an empty file."""
 

@@ -46,6 +46,7 @@ TABLES: Final = (
         room="room",
     ),
     SealedTable("messages", "messages WHERE row IS NOT NULL", "post_tag", is_own=True, room="room"),
+    SealedTable("cursors", "cursors", "cursor_tag", is_own=True, room="room"),
     SealedTable("handouts", "handouts", "x''", is_own=False),
     SealedTable("bans", "bans", "ban_tag", is_own=True),
 )

@@ -68,6 +68,9 @@ class ClientLink(Protocol):
     def put(self, data: bytes) -> None:
         """Send a frame."""
 
+    def offer(self, data: bytes) -> bool:
+        """Send a frame that can be sent later as well; False where too much waits."""
+
     def stream(self, frames: Iterator[bytes]) -> None:
         """Send many frames, as fast as they are read."""
 
@@ -143,7 +146,7 @@ def _machine() -> Callable[[_Core], _Life]:
         session, limits = core.session, core.limits
         session.name, session.identity, session.device = owner.name, owner.identity, owner.device
         # The outbox itself, by now: a fan-out calls this a hundred thousand times a second.
-        session.put = core.link.put
+        session.put, session.offer = core.link.put, core.link.offer
         session.may_post = True
         core.link.logged_in()
         rooms = core.rooms.memberships.rooms_of(owner.identity)
@@ -220,6 +223,7 @@ class Session:
         self.device = b""
         self.may_post = False
         self.put = link.put
+        self.offer = link.offer
         self.stream = link.stream
         self._link = link
         self._rooms = rooms
@@ -299,6 +303,10 @@ class Session:
     def answered(self, posts: int) -> None:
         """So many posts were acknowledged or declined."""
         self._unanswered -= posts
+
+    def fail(self) -> None:
+        """Something has gone wrong here."""
+        self._link.drop(farewell(Code.FAILED))
 
     def replaced(self) -> None:
         """The same identity has logged in again."""

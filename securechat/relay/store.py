@@ -6,11 +6,12 @@ engine. All of it is read once, at the start.
 
 import os
 import sqlite3
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -23,11 +24,13 @@ from securechat.relay.directory import Owner
 from securechat.relay.errors import DamagedError, RelayError, WrongKeyError
 from securechat.relay.lock import lock
 from securechat.relay.log import RECENT_IDS
+from securechat.relay.pages import PAGE_BYTES, PAGE_ROWS, Page, Told
 from securechat.relay.records import KeyWaits, Record
 from securechat.relay.rows import HOUR_MS, KEEP_HOURS, associated, drops_keys, rows
 from securechat.relay.schema import connect, truncate_log
 from securechat.relay.spare import Spare
 from securechat.relay.storage_key import KEY_ID, StorageKey
+from securechat.relay.tags import room_tag
 
 TIDY_ROWS: Final = 500
 """Messages that are deleted at once."""
@@ -36,8 +39,32 @@ PROOF: Final = b"the storage key is the right one"
 """What the row of `keys` says under the key that a store was made with."""
 
 _EPOCH_BYTES: Final = 32
+
+NOBODY: Final[Mapping[str, int]] = MappingProxyType({})
+"""Nobody has seen anything."""
+
+_PAGE: Final = (
+    "SELECT seq, post_tag, row FROM messages WHERE room = (SELECT id FROM rooms WHERE room_tag = ?1) "
+    "AND seq >= ?2 AND row IS NOT NULL ORDER BY seq LIMIT ?3"
+)
+_PAGE_KEYS: Final = (
+    "WITH of_room AS (SELECT id, from_seq, row FROM epochs "
+    "WHERE room = (SELECT id FROM rooms WHERE room_tag = ?1) AND from_seq <= ?3) "
+    "SELECT row FROM of_room WHERE id >= (SELECT coalesce(max(id), 0) FROM of_room WHERE from_seq <= ?2)"
+)
+_CLEAR_SEEN: Final = (
+    "UPDATE messages SET row = NULL WHERE id IN (SELECT id FROM messages "
+    "WHERE room = (SELECT id FROM rooms WHERE room_tag = ?1) AND seq <= ?2 AND row IS NOT NULL LIMIT ?3)"
+)
+_DROP_PAST_EPOCHS: Final = (
+    "DELETE FROM epochs WHERE id < (SELECT max(id) FROM epochs AS all_of WHERE all_of.room = epochs.room) "
+    "AND NOT EXISTS (SELECT 1 FROM messages WHERE messages.room = epochs.room AND messages.row IS NOT NULL "
+    "AND seq >= epochs.from_seq AND seq < (SELECT min(later.from_seq) FROM epochs AS later "
+    "WHERE later.room = epochs.room AND later.id > epochs.id))"
+)
 _read_owner: Final = msgspec.msgpack.Decoder(Owner).decode
 _read_ban: Final = msgspec.msgpack.Decoder(Ban).decode
+_read_message: Final = msgspec.msgpack.Decoder(tuple[str, bytes, bytes, int, bytes]).decode
 _read_waiting: Final = msgspec.msgpack.Decoder(KeyWaits).decode
 
 
@@ -51,6 +78,8 @@ class KeptRoom(NamedTuple):
     last_seq: int
     ids: dict[Hashable, int]
     """The tags of the latest messages with their numbers."""
+    cursors: dict[bytes, int]
+    """Up to where the devices of members have seen its messages."""
 
 
 class Kept(NamedTuple):
@@ -127,9 +156,18 @@ class Store:
         if self._may_hold_deleted:
             self._may_hold_deleted = not truncate_log(self._connection)
 
-    def tidy(self, now_ms: int) -> bool:
-        """Delete some messages that are too old or whose room has ended; whether there may be more."""
+    def tidy(self, now_ms: int, seen: Mapping[str, int] = NOBODY) -> bool:
+        """Delete some messages that are too old, whose room has ended, or that everybody has seen.
+
+        `seen` has rooms without a history, and up to where everybody has seen what was said in them. The session
+        keys of epochs of which there is no message any more go as well. Gives whether there may be more.
+        """
+        most = 0
         with self._transaction() as connection:
+            for room, seq in seen.items():
+                most = max(
+                    most, connection.execute(_CLEAR_SEEN, (room_tag(self._key, room), seq, TIDY_ROWS)).rowcount
+                )
             old = self._all(
                 "SELECT id, "
                 "seq <= (SELECT max(seq) FROM messages AS latest WHERE latest.room = messages.room) - ?2 "
@@ -150,8 +188,12 @@ class Store:
                 "DELETE FROM rooms WHERE room_tag IS NULL "
                 "AND NOT EXISTS (SELECT 1 FROM messages WHERE messages.room = rooms.id)"
             )
+            keys = connection.execute(_DROP_PAST_EPOCHS).rowcount
+        if keys:
+            self._may_hold_deleted = True
+            self.scrub([])
         self._connection.execute("PRAGMA incremental_vacuum(1000)").fetchall()
-        return TIDY_ROWS in (len(old), ended)
+        return TIDY_ROWS in (len(old), ended, most)
 
     def copy(self, path: Path, between: Callable[[int, int], None]) -> None:
         """Copy all of it, see `copying`; `between` may commit."""
@@ -191,7 +233,8 @@ class Store:
 
     def _rooms(self) -> list[KeptRoom]:
         found = self._all(
-            "SELECT rooms.id, room_tag, rooms.row, epochs.row FROM rooms JOIN epochs ON epochs.room = rooms.id "
+            "SELECT rooms.id, room_tag, rooms.row, epochs.row FROM rooms JOIN epochs "
+            "ON epochs.id = (SELECT max(id) FROM epochs WHERE room = rooms.id) "
             "WHERE room_tag IS NOT NULL ORDER BY rooms.id"
         )
         names = self._open([associated("rooms", tag) for _, tag, _, _ in found], [row for _, _, row, _ in found])
@@ -208,7 +251,38 @@ class Store:
             "SELECT post_tag, seq FROM messages WHERE room = ? ORDER BY seq DESC LIMIT ?", (number, RECENT_IDS)
         )
         last_seq = ids[0][1] if ids else 0
-        return KeptRoom(name, entries, key[:_EPOCH_BYTES], key[_EPOCH_BYTES:], last_seq, dict(reversed(ids)))
+        cursors = self._all("SELECT cursor_tag, seen_seq, row FROM cursors WHERE room = ?", (number,))
+        devices = self._open([associated("cursors", tag) for tag, _, _ in cursors], [row for _, _, row in cursors])
+        return KeptRoom(
+            name,
+            entries,
+            key[:_EPOCH_BYTES],
+            key[_EPOCH_BYTES:],
+            last_seq,
+            dict(reversed(ids)),
+            {device: seq for device, (_, seq, _) in zip(devices, cursors, strict=True)},
+        )
+
+    def page(self, room: str, first: int) -> Page:
+        """The next messages of a room from a number on. Raises ValueError where they are damaged."""
+        tag = room_tag(self._key, room)
+        found = self._all(_PAGE, (tag, first, PAGE_ROWS + 1))
+        size = 0
+        for count, (_, _, row) in enumerate(found):
+            size += len(row)
+            if count == PAGE_ROWS or (count and size > PAGE_BYTES):
+                found = found[:count]
+                is_last = False
+                break
+        else:
+            is_last = True
+        if not found:
+            return Page([], {}, is_last)
+        texts = self._open([associated("messages", each) for _, each, _ in found], [row for _, _, row in found])
+        messages = [_told(seq, text) for (seq, _, _), text in zip(found, texts, strict=True)]
+        keys = self._all(_PAGE_KEYS, (tag, messages[0].seq, messages[-1].seq))
+        opened = self._open([associated("epochs", tag)] * len(keys), [row for (row,) in keys])
+        return Page(messages, {each[:_EPOCH_BYTES]: each[_EPOCH_BYTES:] for each in opened}, is_last)
 
     def _waiting(self) -> list[KeyWaits]:
         found = self._all("SELECT row FROM handouts ORDER BY id")
@@ -233,6 +307,11 @@ class Store:
         if None in texts or not all(row.startswith(KEY_ID) for row in sealed):
             raise ValueError
         return [text for text in texts if text is not None]
+
+
+def _told(seq: int, text: bytes) -> Told:
+    sender, _, epoch, time_ms, sealed = _read_message(text)
+    return Told(seq, sender, time_ms, epoch, sealed)
 
 
 def lock_file(path: Path) -> Path:

@@ -21,6 +21,11 @@ def room_tag(key: StorageKey, room: str) -> bytes:
     return key.tag("rooms", room.encode())
 
 
+def cursor_tag(key: StorageKey, room: str, device: bytes) -> bytes:
+    """By the device, in its room."""
+    return key.tag("cursors", room.encode(), device)
+
+
 def post_tag(key: StorageKey, room: str, sender: str, post_id: bytes) -> bytes:
     """By whoever sent it, and the id that they gave it, in its room."""
     return key.tag("messages", room.encode(), sender.encode(), post_id)

@@ -14,35 +14,37 @@ _RUN_BYTES: Final = FRAME_BYTES - 128
 
 
 class Telling:
-    """What one room is told in one batch."""
+    """What one room is told at once, in the order of its numbers."""
 
-    __slots__ = ("_bytes", "_runs", "count", "senders")
+    __slots__ = ("_bytes", "_next", "_runs", "count", "senders")
 
     def __init__(self) -> None:
         self._runs: list[tuple[int, list[tuple[str, int, bytes]]]] = []
         self._bytes = 0
+        self._next = 0
         self.count = 0
         self.senders: set[str] = set()
 
-    def add(self, run: Run, results: list[Outcome], time: int) -> None:
+    def add(self, run: Run, results: list[Outcome]) -> None:
         """Tell what is new in a run; numbers of one batch follow each other."""
-        sender = run.sender
-        size = self._bytes
-        items = self._runs[-1][1] if self._runs else None
         before = self.count
         for (_, sealed), (seq, fresh) in zip(run.items, results, strict=True):
             if fresh:
-                size += len(sealed) + _ITEM_BYTES
-                if items is None or size > _RUN_BYTES or len(items) == RUN_ITEMS:
-                    items = []
-                    self._runs.append((seq, items))
-                    size = len(sealed) + _ITEM_BYTES
-                items.append((sender, time, sealed))
-                self.count += 1
-        self._bytes = size
+                self.say(seq, run.sender, run.time_ms, sealed)
         if self.count > before:
-            self.senders.add(sender)
+            self.senders.add(run.sender)
 
-    def frames(self, room: str) -> list[bytes]:
-        """The room's `Delivery`s, each of which fits a frame."""
-        return [frame(Delivery(room, first_seq, items)) for first_seq, items in self._runs]
+    def say(self, seq: int, sender: str, time_ms: int, sealed: bytes) -> None:
+        """Tell one message; where its number does not follow the one before, a `Delivery` begins with it."""
+        size = len(sealed) + _ITEM_BYTES
+        self._bytes += size
+        if seq != self._next or self._bytes > _RUN_BYTES or len(self._runs[-1][1]) == RUN_ITEMS:
+            self._runs.append((seq, []))
+            self._bytes = size
+        self._runs[-1][1].append((sender, time_ms, sealed))
+        self._next = seq + 1
+        self.count += 1
+
+    def frames(self, room: str) -> list[tuple[int, bytes]]:
+        """The room's `Delivery`s, each of which fits a frame, and the number that each begins with."""
+        return [(first_seq, frame(Delivery(room, first_seq, items))) for first_seq, items in self._runs]

@@ -5,6 +5,7 @@ A key that is lost is asked for again by the client that misses it, so that any 
 
 from collections import OrderedDict
 from collections.abc import Callable
+from math import inf
 from typing import Final
 
 from securechat.relay.limits import RelayLimits
@@ -66,28 +67,30 @@ class WaitingKeys:
         of_pair[kept.serial] = of_device[kept.serial] = None
         self.bytes += len(kept.blob) + KEEPING_BYTES
 
-    def take(self, device: bytes, room: str) -> list[tuple[str, bytes]]:
-        """Take a device's oldest keys for a room, as many as fit a `SealedKey`: the senders' names, the blobs."""
+    def some(self, device: bytes, room: str, after: int) -> tuple[int, list[tuple[str, bytes]]]:
+        """A device's oldest keys for a room, after a serial number, as many as fit a `SealedKey`.
+
+        Gives the serial number of the last one, and of each the sender's name and the blob.
+        """
         self._expire()
         items: list[tuple[str, bytes]] = []
-        taken: list[int] = []
+        last = after
         size = 0
         for serial in self._of_device.get(device, ()):
             kept = self._kept[serial]
-            if kept.room == room:
+            if kept.room == room and serial > after:
                 size += len(kept.blob) + _ITEM_BYTES
                 if size > _RUN_BYTES or len(items) == BUNDLE_ITEMS:
                     break
                 items.append((kept.sender, kept.blob))
-                taken.append(serial)
-        for serial in taken:
-            self._drop(serial)
-        return items
+                last = serial
+        return last, items
 
-    def forget(self, device: bytes, room: str) -> None:
-        """Drop a device's keys for a room: it is no member's any more."""
-        for serial in [each for each in self._of_device.get(device, ()) if self._kept[each].room == room]:
-            self._drop(serial)
+    def forget(self, device: bytes, room: str, up_to: float = inf) -> None:
+        """Drop a device's keys for a room up to a serial number: it has stored them, or is no member's any more."""
+        for serial in [each for each in self._of_device.get(device, ()) if each <= up_to]:
+            if self._kept[serial].room == room:
+                self._drop(serial)
 
     def _expire(self) -> None:
         now = self._now_ms()

@@ -8,11 +8,12 @@ has not been made, so it is tried once more where room can be made (see `spare`)
 """
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from itertools import count
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import Empty, PriorityQueue, SimpleQueue
 from threading import Thread
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
@@ -20,10 +21,16 @@ from twisted.python.failure import Failure
 from securechat.relay.records import Record
 from securechat.relay.schema import lacks_room
 from securechat.relay.space import never
-from securechat.relay.store import Kept, Store
+from securechat.relay.store import NOBODY, Kept, Store
 from securechat.wire.errors import kind_and_place
 
 Work = Callable[[Store], None]
+
+_COMMIT: Final = 0
+_WORK: Final = 1
+_END: Final = 2
+_READ: Final = 3
+"""What goes first: frames wait for a commit, and for what is read again only who was away."""
 Result = TypeVar("Result")
 
 
@@ -55,7 +62,8 @@ class Writer:
         self._open_store = open_store
         self._failed = failed
         self._make_room = make_room
-        self._queue: SimpleQueue[Work | None] = SimpleQueue()
+        self._queue: PriorityQueue[tuple[int, int, Work | None]] = PriorityQueue()
+        self._order = count()
         self._thread: Thread | None = None
         self._ended: Callable[[], None] = _nothing
         self._broken: Store | None = None
@@ -86,7 +94,7 @@ class Writer:
             self._reactor.callFromThread(kept)
             store.scrub(records)
 
-        self._queue.put(commit)
+        self._put(_COMMIT, commit)
 
     def _commit(self, store: Store, records: list[Record]) -> int:
         try:
@@ -96,7 +104,11 @@ class Writer:
                 raise
         return store.commit(records)
 
-    def use(self, work: Callable[[Store], Result]) -> Deferred[Result]:
+    def read(self, work: Callable[[Store], Result]) -> Deferred[Result]:
+        """Read the store when there is nothing else to do, and no more once it is to end; as `use` otherwise."""
+        return self.use(work, _READ)
+
+    def use(self, work: Callable[[Store], Result], rank: int = _WORK) -> Deferred[Result]:
         """Read the store between batches; fires with what `work` gives, and fails with what it raises.
 
         It never fires where the store cannot be written any more: then the relay ends.
@@ -113,7 +125,7 @@ class Writer:
             else:
                 self._reactor.callFromThread(used.callback, result)
 
-        self._queue.put(use)
+        self._put(rank, use)
         return used
 
     def copy(self, path: Path, told: Callable[[int, int], None], is_wanted: Callable[[], bool]) -> Deferred[None]:
@@ -139,20 +151,20 @@ class Writer:
 
         return self.use(copy)
 
-    def tidy(self, now_ms: int) -> None:
+    def tidy(self, now_ms: int, seen: Mapping[str, int] = NOBODY) -> None:
         """Delete what is too old, some at a time, between batches; where there is no room for it, the next time."""
 
         def some(store: Store) -> None:
             try:
-                may_be_more = store.tidy(now_ms)
+                may_be_more = store.tidy(now_ms, seen)
             except sqlite3.Error as wrong:
                 if not lacks_room(wrong):
                     raise
                 return
             if may_be_more:
-                self._queue.put(some)
+                self._put(_WORK, some)
 
-        self._queue.put(some)
+        self._put(_WORK, some)
 
     def stop(self) -> Deferred[None]:
         """Do what was asked for, and end; fires when the store is closed."""
@@ -166,8 +178,11 @@ class Writer:
             stopped.callback(None)
 
         self._ended = joined
-        self._queue.put(None)
+        self._put(_END, None)
         return stopped
+
+    def _put(self, rank: int, work: Work | None) -> None:
+        self._queue.put((rank, next(self._order), work))
 
     def _run(self, opened: "SimpleQueue[Kept | BaseException]") -> None:
         try:
@@ -176,7 +191,7 @@ class Writer:
         except BaseException as wrong:
             opened.put(wrong)
             return
-        while (work := self._queue.get()) is not None:
+        while (work := self._queue.get()[2]) is not None:
             self._do(work, store)
         if self._broken is None:
             try:
@@ -198,12 +213,12 @@ class Writer:
         """Do what was asked for while something else is being done."""
         while True:
             try:
-                work = self._queue.get_nowait()
+                _, _, work = self._queue.get_nowait()
             except Empty:
                 return
             if work is None:
                 # The end, which `_run` is to find.
-                self._queue.put(None)
+                self._put(_END, None)
                 raise EndedError
             self._do(work, store)
 

@@ -123,6 +123,10 @@ class MessageProtocol(Int32StringReceiver):
         if self._outbox is not None:
             self._outbox.put(data)
 
+    def offer(self, data: bytes) -> bool:
+        """Send a frame that can be sent later as well; False where too much waits for the peer to read."""
+        return self._outbox is None or self._outbox.offer(data)
+
     def stream(self, frames: Iterator[bytes]) -> None:
         """Send many frames, each built when the peer has read those before it."""
         if self._outbox is not None:
@@ -203,7 +207,9 @@ class MessageProtocol(Int32StringReceiver):
         self._outbox = Outbox(
             self.transport, self._gate, self.outbox_bytes, self.outbox_frames, self.outbox_overflowed
         )
-        self.put = self._outbox.put  # type: ignore[method-assign]  # one call less for each frame of a fan-out
+        # One call less for each frame of a fan-out.
+        self.put = self._outbox.put  # type: ignore[method-assign]
+        self.offer = self._outbox.offer  # type: ignore[method-assign]
         self._ping_call = self.clock.callLater(self.ping_s, self._span_over)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

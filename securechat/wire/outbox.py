@@ -7,9 +7,10 @@ the bound, however much it has asked for. A fan-out to a thousand members touche
 How: `Turn` runs what was asked of it after the reactor has handled the events of this turn. It is the plainest
 `Gate`: frames leave only through one, which may hold them back until it is safe to say what they say. `Outbox` is
 the push producer of its own transport: while the transport is paused frames wait here, and over the bound the owner
-is told. For plain sockets the write goes straight to the socket while Twisted has nothing queued for it, which
-saves the round through the poller; what the socket does not take is left to Twisted. A long answer is a stream: an
-iterator that stands in line as one frame, and is asked for its next frame when the peer has read the last one.
+is told; what can be told later as well is only offered, and not taken when half of the bound waits. For plain
+sockets the write goes straight to the socket while Twisted has nothing queued for it, which saves the round through
+the poller; what the socket does not take is left to Twisted. A long answer is a stream: an iterator that stands in
+line as one frame, and is asked for its next frame when the peer has read the last one.
 """
 
 from collections import deque
@@ -169,6 +170,15 @@ class Outbox:
         self._waiting += len(data)
         if self._waiting > self._max_bytes or len(self._frames) > self._most:
             self._make_room()
+
+    def offer(self, data: bytes) -> bool:
+        """Owe the peer a frame that can be told later as well; False where half of the bound waits already."""
+        if (self._paused or self._line) and (
+            self._waiting * 2 > self._max_bytes or len(self._frames) * 2 >= self._most
+        ):
+            return self._transport is None
+        self.put(data)
+        return True
 
     def stream(self, frames: Iterator[bytes]) -> None:
         """Owe the peer as many frames as it has time to read, in their place between those of `put`."""

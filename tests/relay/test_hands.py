@@ -202,8 +202,10 @@ class WaitingTests(RelayCase):
     def all_of(self, keys: WaitingKeys, device: bytes, room: str = ROOM) -> list[bytes]:
         """Everything that waits for a device."""
         found: list[bytes] = []
-        while items := keys.take(device, room):
+        last, items = keys.some(device, room, 0)
+        while items:
             found += [blob for _, blob in items]
+            last, items = keys.some(device, room, last)
         return found
 
     def test_of_one_sender(self) -> None:

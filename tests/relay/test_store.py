@@ -55,7 +55,7 @@ def message(room: str, seq: int, sealed: bytes = b"sealed", time_ms: int = NOW_M
 
 def founded(room: str) -> list[Record]:
     """What founds a room."""
-    return [EntryTaken(room, 0, b"founding"), KeyDrawn(room, b"e" * 32, b"k" * 32)]
+    return [EntryTaken(room, 0, b"founding"), KeyDrawn(room, b"e" * 32, b"k" * 32, 1)]
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -91,10 +91,10 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(room=ROOMS, entry=BYTES, key=SECRETS)
     def entry(self, room: str, entry: bytes, key: bytes) -> None:
         """A room is founded, or its log grows; there is a key."""
-        before = self.rooms.get(room, KeptRoom(room, [], b"", b"", 0, {}))
+        before = self.rooms.get(room, KeptRoom(room, [], b"", b"", 0, {}, {}))
         epoch = key[::-1]
         self.rooms[room] = before._replace(entries=[*before.entries, entry], epoch=epoch, key=key)
-        self.batch += [EntryTaken(room, len(before.entries), entry), KeyDrawn(room, epoch, key)]
+        self.batch += [EntryTaken(room, len(before.entries), entry), KeyDrawn(room, epoch, key, before.last_seq + 1)]
 
     @precondition(lambda self: self.rooms)
     @rule(data=st.data(), sealed=BYTES)
@@ -271,7 +271,7 @@ class StoreTests(SynchronousTestCase):
 
     def test_old_keys_are_gone(self) -> None:
         """Nothing of a session key's row is left in any file once there is another, or the room has ended."""
-        for then in (KeyDrawn("#tea", b"f" * 32, b"l" * 32), RoomEnded("#tea")):
+        for then in (KeyDrawn("#tea", b"f" * 32, b"l" * 32, 1), RoomEnded("#tea")):
             if not self.all("SELECT 1 FROM rooms"):
                 self.store.commit(founded("#tea"))
             ((row,),) = self.all("SELECT row FROM epochs")

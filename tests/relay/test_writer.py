@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Event, current_thread, main_thread
 from typing import Any
@@ -20,7 +20,7 @@ from securechat.relay.records import Record
 from securechat.relay.rows import HOUR_MS, KEEP_HOURS
 from securechat.relay.space import LOOK_S, RESERVE_BYTES, Space, free_bytes
 from securechat.relay.spare import Spare
-from securechat.relay.store import TIDY_ROWS, Store
+from securechat.relay.store import NOBODY, TIDY_ROWS, Store
 from securechat.relay.tags import room_tag
 from securechat.relay.writer import EndedError, Writer
 from tests.relay.keeping import KEY, store_path
@@ -50,12 +50,12 @@ class WatchedStore(Store):
             raise self.fails
         return super().commit(records)
 
-    def tidy(self, now_ms: int) -> bool:
+    def tidy(self, now_ms: int, seen: Mapping[str, int] = NOBODY) -> bool:
         """Delete some messages."""
         self.tidied += 1
         if self.fails_tidying is not None:
             raise self.fails_tidying
-        return super().tidy(now_ms)
+        return super().tidy(now_ms, seen)
 
     def close(self) -> None:
         """Close it."""
@@ -152,7 +152,7 @@ class WriterTests(TestCase):
             self.fill(self.stores[-1])
             REACTOR.callFromThread(filled.callback, None)
 
-        self.writer._queue.put(fill)
+        self.writer._put(0, fill)
         await filled
         return [message("#tea", seq) for seq in range(1, 201)]
 

@@ -34,7 +34,7 @@ from securechat.relay.rows import associated
 from securechat.relay.sealed_rows import PAGE, SealedRow, SealedTable, count, pages, present
 from securechat.relay.storage_key import KEY_ID, TAG_BYTES, StorageKey, load
 from securechat.relay.store import PROOF, Store, beside, lock_file
-from securechat.relay.tags import ban_tag, owner_tag, post_tag, room_tag
+from securechat.relay.tags import ban_tag, cursor_tag, owner_tag, post_tag, room_tag
 
 Tell = Callable[[str, int, int], None]
 """Is told what is being done, how much of it is done, and of how much."""
@@ -215,6 +215,8 @@ class _Resealing:
             case "messages":
                 sender, post_id, *_ = _read_message(text)
                 return post_tag(self._new, self._rooms[row.room], sender, post_id)
+            case "cursors":
+                return cursor_tag(self._new, self._rooms[row.room], text)
             case "rooms" | "entries" | "epochs":
                 return room_tag(self._new, self._rooms[row.room])
             case "keys" | "handouts":

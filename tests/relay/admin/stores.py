@@ -17,6 +17,7 @@ from securechat.relay.bans import Ban, Kind
 from securechat.relay.directory import Owner
 from securechat.relay.records import (
     Banned,
+    CursorMoved,
     EntryTaken,
     KeyDrawn,
     KeyWaits,
@@ -66,14 +67,15 @@ def records(key: StorageKey) -> list[Record]:
         Banned(Ban(Kind.NETWORK, "192.0.2.0/24", NOW_MS)),
         EntryTaken("#unmistakable-tea", 0, b"unmistakable entry"),
         EntryTaken("#unmistakable-tea", 1, b"second entry"),
-        KeyDrawn("#unmistakable-tea", b"e" * 32, b"unmistakable session key".ljust(32)),
+        KeyDrawn("#unmistakable-tea", b"e" * 32, b"unmistakable session key".ljust(32), 1),
         *said,
         EntryTaken("#cake", 0, b"entry"),
-        KeyDrawn("#cake", b"f" * 32, b"g" * 32),
+        KeyDrawn("#cake", b"f" * 32, b"g" * 32, 1),
         EntryTaken("#ended", 0, b"entry"),
-        KeyDrawn("#ended", b"f" * 32, b"g" * 32),
+        KeyDrawn("#ended", b"f" * 32, b"g" * 32, 1),
         message(key, "#ended", 1, NOW_MS),
         RoomEnded("#ended"),
+        CursorMoved("#unmistakable-tea", b"unmistakable device", 3),
         KeyWaits(7, b"device", "#cake", b"sender", "unmistakable-alice", b"unmistakable blob", NOW_MS),
     ]
 
