@@ -13,9 +13,11 @@ from securechat.relay.factory import RelayFactory
 from securechat.relay.journal import Journal
 from securechat.relay.kept import KeptBans, KeptLog, KeptOwners, restore
 from securechat.relay.limits import RelayLimits
+from securechat.relay.pages import Page, Read
 from securechat.relay.records import Record
 from securechat.relay.storage_key import StorageKey
 from securechat.relay.store import Store
+from securechat.wire.codes import Code
 from securechat.wire.outbox import Turn
 from tests.relay.harness import Relay, RelayCase
 
@@ -62,6 +64,32 @@ class Disk:
         kept()
 
 
+class StoredHistory:
+    """Reads pages of a store: at once, or, while it is held, when it is told to."""
+
+    missing = Code.EXPIRED
+
+    def __init__(self, store: Store | None) -> None:
+        self.held = False
+        self.pages = 0
+        self._store = store
+        self._waiting: list[Callable[[], None]] = []
+
+    def read(self, room: str, first: int, read: Read) -> None:
+        """Read a page."""
+        page = Page([], {}, is_last=True) if self._store is None else self._store.page(room, first)
+        self.pages += 1
+        self._waiting.append(lambda: read(page))
+        if not self.held:
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Hand out what was read."""
+        waiting, self._waiting = self._waiting, []
+        for call in waiting:
+            call()
+
+
 class KeptRelay(Relay):
     """A relay that keeps everything, and begins with what the store has."""
 
@@ -77,6 +105,7 @@ class KeptRelay(Relay):
         owners = KeptOwners(self.journal)
         bans = KeptBans(self.journal)
         log = KeptLog(self.journal, KEY)
+        self.history = StoredHistory(store)
         self.factory = RelayFactory(
             self.clock,
             self.now_ms,
@@ -86,6 +115,7 @@ class KeptRelay(Relay):
             bans=bans,
             journal=self.journal,
             is_full=is_full,
+            history=self.history,
         )
         if store is not None:
             restore(store.load(), owners, bans, log, self.factory.rooms.memberships)

@@ -22,6 +22,7 @@ from securechat.wire.messages import (
     Hand,
     Message,
     SealedKey,
+    Seen,
 )
 from securechat.wire.outbox import Turn
 from tests.relay.harness import Client, Relay, RelayCase, kinds, of, only
@@ -50,8 +51,8 @@ class HandTests(RelayCase):
         alice, bob, carol = self.relay().room(ROOM, "alice", "bob", "carol")
         heard = alice.does(Hand(ROOM, [(device(bob), b"for bob"), (device(carol), b"for carol")]))
         self.assertEqual([], heard)
-        self.assertEqual([SealedKey(ROOM, 0, [("alice", b"for bob")])], bob.hears())
-        self.assertEqual([SealedKey(ROOM, 0, [("alice", b"for carol")])], carol.hears())
+        self.assertEqual([SealedKey(ROOM, 1, [("alice", b"for bob")])], bob.hears())
+        self.assertEqual([SealedKey(ROOM, 2, [("alice", b"for carol")])], carol.hears())
 
     def test_behind_what_makes_a_member(self) -> None:
         """Keys may come in one chunk with the entry that makes their device a member's: they follow its key."""
@@ -61,7 +62,7 @@ class HandTests(RelayCase):
         self.assertEqual(["Roster", "Present", "SessionKey", "SealedKey"], kinds(bob.hears()))
 
     def test_waits(self) -> None:
-        """Keys for a member who is away wait, and come after the answer to Enter, once, in the order of handing."""
+        """Keys for a member who is away wait, and come after the answer to Enter, in the order of handing."""
         relay = self.relay()
         alice, bob, carol = relay.room(ROOM, "alice", "bob", "carol")
         bob.transport.lose()
@@ -72,8 +73,35 @@ class HandTests(RelayCase):
         heard = again.does(Enter(ROOM, 0, LAST_SEQ))
         self.assertEqual(["Roster", "Present", "SessionKey", "SealedKey"], kinds(heard))
         self.assertEqual([("alice", b"1"), ("carol", b"2"), ("alice", b"3")], only(SealedKey, heard).items)
-        self.assertEqual([], of(SealedKey, again.does(Enter(ROOM, 0, LAST_SEQ))))
+
+    def test_until_they_are_stored(self) -> None:
+        """Keys come with every Enter until their device says that it has stored them; those alone go then."""
+        relay = self.relay()
+        alice, bob = relay.room(ROOM, "alice", "bob")
+        first = only(SealedKey, self.handed(alice, bob, b"1"))
+        second = only(SealedKey, self.handed(alice, bob, b"2"))
+        self.assertLess(first.handed, second.handed)
+        self.assertEqual([b"1", b"2"], blobs(bob.does(Enter(ROOM, 0, LAST_SEQ))))
+        bob.does(Seen([(ROOM, 0, first.handed)]))
+        self.assertEqual([b"2"], blobs(bob.does(Enter(ROOM, 0, LAST_SEQ))))
+        bob.does(Seen([(ROOM, 0, second.handed)]))
+        self.assertEqual([], of(SealedKey, bob.does(Enter(ROOM, 0, LAST_SEQ))))
         self.assertEqual((0, 0), (len(self.waiting(relay)), self.waiting(relay).bytes))
+
+    def test_stored_elsewhere(self) -> None:
+        """To have stored keys says nothing of other rooms, and nothing of keys of others."""
+        relay = self.relay()
+        alice, bob, carol = relay.room(ROOM, "alice", "bob", "carol")
+        self.handed(alice, bob, b"1")
+        handed = only(SealedKey, self.handed(alice, carol, b"2")).handed
+        carol.does(Seen([(ROOM, 0, handed), ("#cake", 0, handed)]))
+        bob.does(Seen([("#cake", 0, handed)]))
+        self.assertEqual([b"1"], blobs(bob.does(Enter(ROOM, 0, LAST_SEQ))))
+
+    def handed(self, sender: Client, to: Client, blob: bytes) -> list[Message]:
+        """What somebody hears who is handed a key."""
+        sender.does(Hand(ROOM, [(device(to), blob)]))
+        return to.hears()
 
     def waiting(self, relay: Relay) -> WaitingKeys:
         """What waits at a relay."""
@@ -225,7 +253,10 @@ class WaitingTests(RelayCase):
         self.assertEqual(1_000, len(keys))
         self.assertEqual([b"%d" % number for number in range(11, 1_010, 2)], self.all_of(keys, b"b"))
         self.assertEqual([b"%d" % number for number in range(10, 1_010, 2)], self.all_of(keys, b"b", "#cake"))
-        self.assertEqual((1_000, 0), (RelayLimits().waiting_keys, keys.bytes))
+        self.assertEqual(1_000, RelayLimits().waiting_keys)
+        for room in (ROOM, "#cake"):
+            keys.forget(b"b", room)
+        self.assertEqual((0, 0), (len(keys), keys.bytes))
 
     def test_of_all(self) -> None:
         """Over the bytes of all keys, with what keeping them costs, the oldest of them goes, whosesoever it is."""

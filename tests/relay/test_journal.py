@@ -24,6 +24,7 @@ from securechat.wire.messages import (
     Renew,
     Roster,
     SealedKey,
+    Seen,
     SessionKey,
     Want,
     Welcome,
@@ -296,9 +297,10 @@ class LaterTests(KeptCase):
         self.alice.does(Hand(ROOM, [(self.bob.me.device.public, b"blob")]))
 
     def come(self) -> Client:
-        """Bob comes back and is given the key."""
+        """Bob comes back, is given the key and stores it."""
         (bob,) = self.here.login("bob")
-        only(SealedKey, bob.does(Enter(ROOM, 0, LAST_SEQ)))
+        handed = only(SealedKey, bob.does(Enter(ROOM, 0, LAST_SEQ))).handed
+        bob.does(Seen([(ROOM, 0, handed)]))
         return bob
 
     def test_they_ride_along(self) -> None:
@@ -360,7 +362,7 @@ class FullTests(KeptCase):
         heard = self.alice.does(Post(ROOM, key.epoch, [(post_id(1), b"x"), (post_id(2), b"y")]))
         self.assertEqual([(post_id(1), 1)], acked(heard))
         self.assertEqual(["Ack", "Declined"], kinds(heard))
-        self.assertEqual([Code.FAILED], declined(heard))
+        self.assertEqual([Code.STORAGE_FULL], declined(heard))
         self.assertEqual([Code.FULL], declined(self.alice.does(Chain("#cake").found(self.alice.me))))
         carol = self.here.connect()
         carol.login(person("carol"))

@@ -36,7 +36,7 @@ from securechat.relay.schema import lacks_room, truncate_log
 from securechat.relay.spare import Spare
 from securechat.relay.storage_key import KEY_FILE, StorageKey, load_or_make
 from securechat.relay.store import TIDY_ROWS, Kept, KeptRoom, Store, open_locked
-from securechat.wire.messages import LAST_SEQ, Enter, Hand, Lookup, Post, Roster, SealedKey, SessionKey
+from securechat.wire.messages import LAST_SEQ, Enter, Hand, Lookup, Post, Roster, SealedKey, Seen, SessionKey
 from tests.relay.harness import acked, declined, of, only, post_id
 from tests.relay.keeping import KEY, KeptCase, open_store, store_path
 from tests.relay.people import CLOSED, NOW_MS, Chain, person
@@ -94,7 +94,10 @@ class StoreMachine(RuleBasedStateMachine):
         before = self.rooms.get(room, KeptRoom(room, [], b"", b"", 0, {}, {}))
         epoch = key[::-1]
         self.rooms[room] = before._replace(entries=[*before.entries, entry], epoch=epoch, key=key)
-        self.batch += [EntryTaken(room, len(before.entries), entry), KeyDrawn(room, epoch, key, before.last_seq + 1)]
+        self.batch += [
+            EntryTaken(room, len(before.entries), entry),
+            KeyDrawn(room, epoch, key, before.last_seq + 1),
+        ]
 
     @precondition(lambda self: self.rooms)
     @rule(data=st.data(), sealed=BYTES)
@@ -529,7 +532,7 @@ class RestartTests(KeptCase):
         self.assertEqual((3, 1), (delivery.first_seq, len(delivery.items)))
 
     def test_waiting_keys(self) -> None:
-        """A sealed key that waits for somebody waits on, once."""
+        """A sealed key that waits for somebody waits on, until they have stored it."""
         self.bob.transport.lose()
         self.here.turn()
         self.alice.does(Hand("#tea", [(self.bob.me.device.public, b"unmistakable blob")]))
@@ -538,6 +541,7 @@ class RestartTests(KeptCase):
         self.assertEqual(
             [("alice", b"unmistakable blob")], only(SealedKey, bob.does(Enter("#tea", 0, LAST_SEQ))).items
         )
+        bob.does(Seen([("#tea", 0, 1)]))
         here.clock.advance(1)
         (again,) = self.start().login("bob")
         self.assertEqual([], of(SealedKey, again.does(Enter("#tea", 0, LAST_SEQ))))
