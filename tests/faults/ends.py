@@ -98,7 +98,7 @@ class EndCase(FaultCase):
         self.until(lambda: members.are_level, 30)
         self.assertEqual([], members.wrong)
         self.assertEqual({*declined}, {*members.declined})
-        told = self.assert_clean(*(each.life for each in members.each), told=None)
+        told = self.assert_clean(*(each.life for each in members.each))
         return told + self.assert_clean(*(client.life(since) for client in clients), told=None)
 
     def copy(self) -> Path:

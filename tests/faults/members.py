@@ -22,18 +22,17 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.wire.address import Address
 from securechat.wire.messages import (
-    LAST_SEQ,
     Ack,
     Declined,
     Delivery,
     Enter,
+    Gap,
     Goodbye,
     Message,
     Ping,
     Pong,
     Post,
     Refused,
-    Roster,
     SessionKey,
 )
 from tests.faults.ackcheck import Life
@@ -122,8 +121,7 @@ class Member:
 
     async def _talk(self, peer: Peer) -> None:
         peer.send(enter(self.known, self.room))
-        roster, key = await peer.until(Roster), await peer.until(SessionKey)
-        self._away(roster.last_seq)
+        key = await peer.until(SessionKey)
         self._failures = 0
         self.entered.append(time.monotonic())
         self.is_there = True
@@ -133,13 +131,6 @@ class Member:
                 self._hear(peer, await peer.message())
         finally:
             posting.cancel()
-
-    def _away(self, last: int) -> None:
-        """What was said while it was away it does not get."""
-        if last > self.known:
-            self.life.missed.append((self.known + 1, last))
-            for seq in range(self.known + 1, last + 1):
-                self._texts.setdefault(seq, "")
 
     async def _post(self, peer: Peer, epoch: bytes) -> None:
         """Repeat what was not answered, and then say something every now and then."""
@@ -177,6 +168,8 @@ class Member:
                     self._is(seq, text)
                     if sender != self.name and not is_known:
                         self.life.shown.append((seq, text, False))
+            case Gap(first=first, last=last):
+                self.wrong.append(f"{first} to {last} do not come")
             case Declined(ids=ids, code=code):
                 for post_id in ids:
                     self.unanswered.pop(post_id, None)
@@ -291,7 +284,7 @@ class Members(Thread):
 
 def enter(after: int, room: str = ROOM) -> Enter:
     """What somebody says who wants to hear of a room, and knows everything up to a number."""
-    return Enter(room, 0, LAST_SEQ)
+    return Enter(room, 0, after)
 
 
 def found_room(case: SynchronousTestCase, address: Address, names: Sequence[str], room: str = ROOM) -> None:

@@ -133,4 +133,9 @@ class SlowReaderTests(SynchronousTestCase):
         sender.post(1)
         reader.wait_for(sender.sent)
         self.assertEqual(list(range(1, sender.sent + 1)), reader.seqs)
-        self.assertEqual((0, None), (sender.gone, reader.last))
+        self.assertEqual(0, sender.gone)
+        relay.terminate()
+        relay.wait()
+        reader.join(20)
+        assert reader.last is not None
+        self.assertEqual(Code.SHUTDOWN, reader.last.code)
