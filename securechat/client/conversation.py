@@ -69,6 +69,7 @@ class Conversation:
         parts = Parts(self._people, self._following, self._membership, self._saying, self._hearing)
         self._rooms = Rooms(self.name, parts, self._tell, keep, later)
         self._links = 0
+        self._is_lost_told = False
 
     # Commands. Each answers by events; what is impossible at once is an `Error` or a `NotSent`.
 
@@ -230,6 +231,7 @@ class Conversation:
     def link_up(self, welcome: wire.Welcome, relay: str, motd: str) -> None:
         """We are logged in: enter again where we are members, and say again what was not acknowledged."""
         self._links += 1
+        self._is_lost_told = False
         self._saying.link_up(self._links, welcome.limits.window)
         self._tell(Link(True, relay))
         if motd:
@@ -237,10 +239,12 @@ class Conversation:
         self._rooms.link_up(welcome.rooms)
 
     def link_down(self, relay: str, reason: str, retry_s: float | None) -> None:
-        """The link is gone, and will be tried again in a while, or not."""
+        """The link is gone, and will be tried again in a while, or not; told once, however often that fails."""
         if self._rooms.is_up:
             self._rooms.link_down()
-        self._tell(Link(False, relay, reason, retry_s))
+        if not self._is_lost_told:
+            self._is_lost_told = True
+            self._tell(Link(False, relay, reason, retry_s))
 
     def received(self, message: wire.FromRelay) -> None:
         """A message of the relay."""
