@@ -164,6 +164,14 @@ class BannedTests(KeptCase):
             self.assertIsNotNone(relay.try_connect("198.51.100.2"))
             self.assertEqual(1, relay.factory.refused_addresses)
 
+    def test_ipv6(self) -> None:
+        """A banned IPv6 address bars the rest of its /64, over a restart, and not the next one."""
+        self.here.factory.bans.add(network_ban("2001:db8::1"))
+        self.settle()
+        for relay in (self.here, self.start()):
+            found = [relay.try_connect(host) for host in ("2001:db8::2", "2001:db8:0:1::1")]
+            self.assertEqual([False, True], [each is not None for each in found])
+
     def remove(self, name: str) -> None:
         """Take a name away, and nothing else."""
         owner = self.here.factory.owners.named(name)

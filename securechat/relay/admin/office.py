@@ -5,6 +5,7 @@ are told some at a time, so that nobody waits for them.
 """
 
 import os
+import re
 import sqlite3
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -55,7 +56,7 @@ COPY_SUFFIX: Final = ".part"
 _PREKEY_MS: Final = 14 * 24 * 3_600_000
 """For how long a prekey is good."""
 
-_KEY_DIGITS: Final = 64
+_KEY: Final = re.compile("[0-9a-fA-F]{64}")
 Item = TypeVar("Item")
 
 
@@ -221,14 +222,9 @@ class Office:
 
     def _target(self, what: str) -> tuple[Kind, str, str]:
         """What to ban: a key, a network, or the key that a name belongs to; and the name."""
-        if len(what) == _KEY_DIGITS:
-            try:
-                identity = bytes.fromhex(what)
-            except ValueError:
-                pass
-            else:
-                owner = self._factory.owners.identified(identity)
-                return Kind.KEY, identity.hex(), "" if owner is None else owner.name
+        if _KEY.fullmatch(what):
+            owner = self._factory.owners.identified(bytes.fromhex(what))
+            return Kind.KEY, what.lower(), "" if owner is None else owner.name
         try:
             found = network(what)
         except BanError as wrong:

@@ -212,7 +212,7 @@ class OfficeTests(KeptCase):
 
     def test_unban_what_is_not_banned(self) -> None:
         """Names, keys and networks that are not banned, or that there are not, are told apart from success."""
-        for what in ("bob", "nobody", "", "#tea", self.key("bob"), "192.0.2.0/24", "x" * 64):
+        for what in ("bob", "nobody", "", "#tea", self.key("bob"), "192.0.2.0/24", "x" * 64, "ab " * 21 + "a"):
             self.assertEqual(Exit.NO_SUCH, self.refused(Unban(what)), what)
 
     def test_unban_name_of_several(self) -> None:
