@@ -158,12 +158,12 @@ def _durable(
 def _key(directory: Path, elsewhere: Path | None, store: Path) -> StorageKey:
     """The storage key, after what a rotation has left to do that was cut off."""
     key_path = Place(directory, elsewhere).key_path
-    if new_key_path(key_path).exists():
-        try:
+    try:
+        if new_key_path(key_path).exists():
             with locked(lock_file(store)):
                 settle(store, key_path)
-        except (OSError, sqlite3.Error) as wrong:
-            raise RelayError(f"cannot use {new_key_path(key_path)}: {one_line(wrong)}") from wrong
+    except (OSError, sqlite3.Error) as wrong:
+        raise RelayError(f"cannot use {new_key_path(key_path)}: {one_line(wrong)}") from wrong
     return load_or_make(directory, elsewhere, store)
 
 

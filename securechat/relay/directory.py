@@ -104,11 +104,6 @@ class MemoryOwners:
         self._by_identity[former.identity] = self._by_device[former.device] = former
 
 
-def nobody(identity: bytes) -> bool:
-    """Whom a relay bans that has no bans."""
-    return False
-
-
 class Replaceable(Protocol):
     """A session, as the directory sees it."""
 
@@ -127,8 +122,8 @@ class Directory(Generic[Holder]):
         owners: Owners,
         max_clients: int,
         max_names: int,
+        is_banned: Callable[[bytes], bool],
         is_full: Callable[[], bool] = never,
-        is_banned: Callable[[bytes], bool] = nobody,
     ) -> None:
         self._owners = owners
         self._max_clients = max_clients

@@ -86,7 +86,7 @@ class RelayFactory(Factory):
         self.bans = Bans() if bans is None else bans
         self.owners = owners
         self.directory: Directory[Session] = Directory(
-            owners, limits.max_clients, limits.names, is_full, self.bans.is_banned
+            owners, limits.max_clients, limits.names, self.bans.is_banned, is_full
         )
         self.rooms = Rooms(log, self.journal, now_ms, self.directory, limits, is_full=is_full, history=history)
         self._addresses = AddressLimits(

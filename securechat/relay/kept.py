@@ -35,7 +35,7 @@ class KeptOwners(MemoryOwners):
         super().remove(owner)
 
     def restore(self, owner: Owner) -> None:
-        """Go on with somebody who was kept, those who have lost their names first."""
+        """Go on with somebody who was kept; who got their name back was kept twice, the second time with it."""
         if owner.is_former:
             self.remember(owner)
         else:
@@ -84,8 +84,7 @@ class KeptLog(MemoryLog):
 
 def restore(kept: Kept, owners: KeptOwners, bans: KeptBans, log: MemoryLog, memberships: Memberships) -> None:
     """Go on where the relay stood when it ended. Raises `RelayError` where that cannot have been."""
-    # Who was given their name back has a row of each kind.
-    for owner in sorted(kept.owners, key=lambda owner: not owner.is_former):
+    for owner in kept.owners:
         owners.restore(owner)
     for ban in kept.bans:
         bans.restore(ban)

@@ -199,16 +199,14 @@ class Store:
         """Copy all of it, see `copying`; `between` may commit."""
         copy_store(self._connection, path, between)
 
-    def usage(self, tags: Sequence[bytes]) -> list[tuple[int, int]]:
-        """How many messages are kept of each of these rooms, and the bytes of their rows."""
-        return [
-            self._all(
-                "SELECT count(row), coalesce(sum(length(row)), 0) FROM messages "
-                "WHERE room = (SELECT id FROM rooms WHERE room_tag = ?)",
-                (tag,),
-            )[0]
-            for tag in tags
-        ]
+    def usage(self, tag: bytes) -> tuple[int, int]:
+        """How many messages of a room are kept, and the bytes of their rows."""
+        ((count, size),) = self._all(
+            "SELECT count(row), coalesce(sum(length(row)), 0) FROM messages "
+            "WHERE room = (SELECT id FROM rooms WHERE room_tag = ?)",
+            (tag,),
+        )
+        return count, size
 
     def close(self) -> None:
         """Close it."""

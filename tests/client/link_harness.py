@@ -208,8 +208,8 @@ class LinkCase(SynchronousTestCase):
         return self.errors[0]
 
 
-FAREWELLS = [Code.QUIT, Code.REPLACED, Code.SHUTDOWN, Code.SLOW, Code.SILENT, Code.FAILED]
+FAREWELLS = [Code.QUIT, Code.REPLACED, Code.BANNED, Code.SHUTDOWN, Code.SLOW, Code.SILENT, Code.FAILED]
 """Codes that may come in `Goodbye`."""
 
-REFUSALS = [code for code in Code if code not in FAREWELLS]
+REFUSALS = [code for code in Code if code not in FAREWELLS or code is Code.BANNED]
 """Codes that may come in `Refused`."""

@@ -23,7 +23,7 @@ from tests.client.link_harness import (
     LinkCase,
 )
 
-PASSING = {Code.FULL, Code.TIMED_OUT, *FAREWELLS} - {Code.QUIT, Code.REPLACED}
+PASSING = {Code.FULL, Code.TIMED_OUT, *FAREWELLS} - {Code.QUIT, Code.REPLACED, Code.BANNED}
 
 
 class LoginTests(LinkCase):
@@ -131,7 +131,7 @@ class RefusedTests(LinkCase):
             self.assertIn("relay.example:12345", str(error))
             self.assertNotIn("go away", str(error))
             expected = Exit.PROTOCOL
-            if code in (Code.FULL, Code.NAME_OWNED, Code.BAD_NAME, Code.NAME_TOO_LONG, Code.REPLACED):
+            if code in (Code.FULL, Code.NAME_OWNED, Code.BAD_NAME, Code.NAME_TOO_LONG, Code.REPLACED, Code.BANNED):
                 expected = Exit.NOT_PERMITTED
             elif code in (Code.TIMED_OUT, Code.SHUTDOWN, Code.FAILED):
                 expected = Exit.UNREACHABLE
@@ -181,9 +181,17 @@ class RefusedTests(LinkCase):
         self.assertEqual((self.error().status, self.listener.downs), (Exit.NOT_PERMITTED, []))
         self.assertIn(REASONS[Code.REPLACED], str(self.error()))
 
+    def test_banned(self) -> None:
+        """Whom the operator does not want any more does not try again: the program ends, and says whom to ask."""
+        self.log_in()
+        self.hears(Goodbye(Code.BANNED, ""))
+        self.transport.lose()
+        self.assertEqual((self.error().status, self.listener.downs), (Exit.NOT_PERMITTED, []))
+        self.assertIn(f"{REASONS[Code.BANNED]}; ask the operator", str(self.error()))
+
     def test_goodbye_later(self) -> None:
         """After any other goodbye the link is tried again, and its code is told as the reason."""
-        for code in set(FAREWELLS) - {Code.REPLACED}:
+        for code in set(FAREWELLS) - {Code.REPLACED, Code.BANNED}:
             self.setUp()
             self.log_in()
             self.hears(Goodbye(code, "not this text"))

@@ -175,6 +175,14 @@ class BannedTests(KeptCase):
             self.assertIsNotNone(relay.try_connect("198.51.100.2"))
             self.assertEqual(1, relay.factory.refused_addresses)
 
+    def test_ipv6(self) -> None:
+        """A banned IPv6 address bars the rest of its /64, over a restart, and not the next one."""
+        self.here.factory.bans.add(network_ban("2001:db8::1"))
+        self.settle()
+        for relay in (self.here, self.start()):
+            found = [relay.try_connect(host) for host in ("2001:db8::2", "2001:db8:0:1::1")]
+            self.assertEqual([False, True], [each is not None for each in found])
+
     def remove(self, name: str) -> None:
         """Take a name away, and nothing else."""
         owner = self.here.factory.owners.named(name)
@@ -194,6 +202,7 @@ class BannedTests(KeptCase):
         self.assertEqual(b"", only(Found, bob.does(Lookup("alice"))).certificate)
         prekeys = only(Prekeys, bob.does(Want([alice.me.device.public])))
         self.assertEqual([(alice.me.device.public, b"")], prekeys.items)
+        self.assertEqual(["bob"], [owner.name for owner in self.start().factory.owners])
         self.assertEqual("ok", self.code(new))
         self.assertEqual(new.certificate.packed, only(Found, bob.does(Lookup("alice"))).certificate)
         again = self.start()
@@ -234,6 +243,8 @@ class BannedTests(KeptCase):
         self.assertEqual([], of(SessionKey, new.does(Enter("#tea", 0, LAST_SEQ))))
         self.assertNotIn("bob", room.entered)
         self.assertEqual(["bad-entry"], declined(new.does(Append("#tea", joining(new)))))
+        alice.found("#cake")
+        self.assertEqual(["bad-entry"], declined(alice.add("#cake", bob.me)))
         alice.remove("#tea", bob.me)
         self.assertEqual([], declined(alice.add("#tea", new.me)))
         self.assertEqual(new.me.device.public, room.entered["bob"].device)

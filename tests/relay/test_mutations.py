@@ -7,7 +7,11 @@ import fcntl
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.relay import certificate, directory, files, login, memberships, session, status
+from securechat.relay.admin import copies as copies_module
+from securechat.relay.admin import rotation, verifying
 from securechat.relay.allowance import Allowance
+from securechat.relay.bans import Bans
+from securechat.relay.directory import Directory
 from securechat.relay.journal import Journal
 from securechat.relay.room import Room
 from securechat.relay.session import Session
@@ -17,6 +21,7 @@ from securechat.signed import certificates, prekeys, roster
 from securechat.signed.rights import Member
 from securechat.signed.roster import Roster
 from tests.mutations import Anything, Mutation, assert_green, assert_seen, no, nothing
+from tests.relay import test_bans as bans
 from tests.relay import test_directory as lookups
 from tests.relay import test_entries as entries
 from tests.relay import test_hands as hands
@@ -29,6 +34,8 @@ from tests.relay import test_rooms as rooms
 from tests.relay import test_status as statuses
 from tests.relay import test_store as stores
 from tests.relay import test_writer as writers
+from tests.relay.admin import test_copies as copies
+from tests.relay.admin import test_rotation as rotations
 
 
 def anybody(self: Roster, *_: object) -> Member:
@@ -93,6 +100,19 @@ MUTATIONS = (
     Mutation(Store, "scrub", stores.StoreTests, "test_old_keys_are_gone", nothing),
     Mutation(files, "S_IMODE", stores.FilesTests, "test_bad_keys", lambda mode: 0),
     Mutation(certificate, "is_same_key", renewals.CertifiedTests, "test_another_key"),
+    Mutation(Bans, "is_banned", bans.BannedTests, "test_key", no),
+    Mutation(Bans, "bars", bans.BannedTests, "test_network", no),
+    Mutation(Directory, "claim", bans.BannedTests, "test_no_other_name", nothing),
+    Mutation(verifying, "_check_pages", copies.VerifyTests, "test_pages", nothing),
+    Mutation(
+        verifying, "tables_of_version", copies.VerifyTests, "test_what_is_no_store", lambda version: Anything()
+    ),
+    Mutation(copies_module, "verify", copies.BackupTests, "test_damaged", lambda *_: {}),
+    Mutation(copies_module, "verify", copies.RestoreTests, "test_refused", lambda *_: {}),
+    Mutation(copies_module, "_set_aside", copies.RestoreTests, "test_restore", nothing),
+    Mutation(rotation, "settle", rotations.CutOffTests, "test_finished_by_the_command", no),
+    Mutation(rotation, "_overwrite", rotations.RotationTests, "test_what_was_there_is_overwritten", nothing),
+    Mutation(rotation, "_opens", rotations.CutOffTests, "test_neither_key"),
     Mutation(status, "is_local", statuses.ServiceTests, "test_this_machine_only"),
 )
 

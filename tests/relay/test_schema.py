@@ -187,9 +187,10 @@ class MigrationTests(SynchronousTestCase):
                     raise sqlite3.OperationalError("disk I/O error")
                 return super().execute(*arguments)
 
-        patch = self.patch(
-            sqlite3, "connect", lambda *arguments, **named: connect(*arguments, **named, factory=Connection)
-        )
+        def connected(*arguments: Any, **named: Any) -> sqlite3.Connection:
+            return connect(*arguments, **named, factory=Connection)
+
+        patch = self.patch(sqlite3, "connect", connected)
         try:
             open_store(self.path).close()
         except (RelayError, sqlite3.Error):

@@ -265,7 +265,7 @@ class WriterTests(TestCase):
         self.assertEqual(sorted(told), told)
         store = Store(str(path), KEY, CpuEngine())
         self.addCleanup(store.close)
-        ((count, _),) = store.usage([room_tag(KEY, "#tea")])
+        count, _ = store.usage(room_tag(KEY, "#tea"))
         self.assertGreaterEqual(count, 1_000)
         self.assertEqual([("ok",)], store._all("PRAGMA integrity_check"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import os
 import re
@@ -19,6 +20,8 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 import securechat
+from securechat.relay.admin.cli import add_relay
+from securechat.relay.admin.commands import COMMANDS
 from securechat.relay.exposition import exposition
 from securechat.relay.factory import RelayFactory
 from securechat.relay.lateness import Lateness
@@ -296,6 +299,7 @@ class GuideTests(SynchronousTestCase):
             "docker",
         ),
         *("securechat", "/opt/securechat/bin/pip", "/opt/securechat/bin/twistd"),
+        "/opt/securechat/bin/securechat-relay",
     }
 
     def table(self, heading: str, head: str) -> list[str]:
@@ -330,7 +334,7 @@ class GuideTests(SynchronousTestCase):
         root = Path(securechat.__file__).parent
         said = set()
         for path in [
-            *(root / "relay").glob("*.py"),
+            *(root / "relay").rglob("*.py"),
             *(root / "wire").glob("*.py"),
             *(root / "crypto").glob("*.py"),
         ]:
@@ -356,6 +360,7 @@ class GuideTests(SynchronousTestCase):
         options = Options()
         known = {f"--{name.rstrip('=')}" for name in options.longOpt}
         others = {"--signal", "--upgrade", "--unix-socket", "--relay", "--now", "--help", "--name"}
+        others |= {"--force", "--json", "--keep-old", "--rm", "--entrypoint"}
         named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", GUIDE))
         self.assertEqual(set(), named - known - others)
         for limit in self.table("Limits", "option"):
@@ -397,6 +402,17 @@ class GuideTests(SynchronousTestCase):
                 check=False,
             )
             self.assertEqual(0, done.returncode, subcommand)
+
+    def test_operators_commands(self) -> None:
+        """What the guide calls of `securechat-relay` it knows, and its table has all that there is."""
+        own = argparse.ArgumentParser()
+        add_relay(own.add_subparsers())
+        called = [words[1:] for words in commands() if words[0].endswith("/securechat-relay")]
+        self.assertGreater(len(called), 8)
+        for words in called:
+            self.assertIn(own.parse_args(["relay", *words]).data, (None, "/var/lib/securechat"))
+        rows = " ".join(self.table("The operator's commands", "command"))
+        self.assertEqual(set(COMMANDS), set(re.findall(r"[a-z][a-z-]+", rows)))
 
     def test_links(self) -> None:
         """Every link leads to a file that is there, or to a heading of this one."""

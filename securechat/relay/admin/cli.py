@@ -92,14 +92,14 @@ def _run(name: str, options: argparse.Namespace) -> int:
     import sqlite3
 
     from securechat.relay.admin.commands import COMMANDS
-    from securechat.relay.admin.errors import explained
+    from securechat.relay.admin.explaining import explained
     from securechat.relay.admin.place import Place
     from securechat.relay.errors import RelayError
     from securechat.relay.place import data_directory
 
-    # Whatever is made, and SQLite makes files too, is for its owner alone.
-    os.umask(0o077)
     command: Callable[[Place, argparse.Namespace], None] = COMMANDS[name]
+    # Whatever is made, and SQLite makes files too, is for its owner alone.
+    mask = os.umask(0o077)
     try:
         command(Place(data_directory(options.data, os.environ), options.storage_key), options)
         sys.stdout.flush()
@@ -113,6 +113,8 @@ def _run(name: str, options: argparse.Namespace) -> int:
         return _failed(wrong)
     except (RelayError, OSError, sqlite3.Error) as wrong:
         return _failed(explained(wrong))
+    finally:
+        os.umask(mask)
     return Exit.DONE
 
 

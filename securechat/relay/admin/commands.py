@@ -125,7 +125,7 @@ def _list(place: Place, request: Request, options: argparse.Namespace, heads: Se
             # Everything but ASCII is escaped: a terminal may be reading.
             print(json.dumps({key: value for key, value in msgspec.to_builtins(answer).items() if key != "is"}))
         return
-    lines = [heads, *([printable(str(cell)) for cell in _cells(answer)] for answer in found)]
+    lines = [heads, *sorted([printable(str(cell)) for cell in _cells(answer)] for answer in found)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

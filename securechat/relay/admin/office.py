@@ -5,17 +5,20 @@ are told some at a time, so that nobody waits for them.
 """
 
 import os
+import re
 import sqlite3
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, inlineCallbacks
 
-from securechat.relay.admin.errors import AdminError, Exit, explained
+from securechat.relay.admin.errors import AdminError, Exit
+from securechat.relay.admin.explaining import explained
 from securechat.relay.admin.messages import (
     Answer,
     Backup,
@@ -39,6 +42,7 @@ from securechat.relay.factory import RelayFactory
 from securechat.relay.room import Room as KeptRoom
 from securechat.relay.space import RESERVE_BYTES, free_bytes
 from securechat.relay.storage_key import StorageKey
+from securechat.relay.store import Store
 from securechat.relay.tags import room_tag
 from securechat.relay.writer import Writer
 from securechat.wire.names import name_refusal
@@ -52,7 +56,7 @@ COPY_SUFFIX: Final = ".part"
 _PREKEY_MS: Final = 14 * 24 * 3_600_000
 """For how long a prekey is good."""
 
-_KEY_DIGITS: Final = 64
+_KEY: Final = re.compile("[0-9a-fA-F]{64}")
 Item = TypeVar("Item")
 
 
@@ -90,10 +94,9 @@ class Office:
             case Backup():
                 return self._backup(caller)
             case Users():
-                return self._list(caller, sorted(self._factory.owners, key=lambda owner: owner.name), self._users)
+                return self._list(caller, self._factory.owners, self._users)
             case Rooms():
-                rooms = self._factory.rooms.memberships.rooms
-                return self._list(caller, [rooms[name] for name in sorted(rooms)], self._rooms)
+                return self._list(caller, list(self._factory.rooms.memberships.rooms.values()), self._rooms)
             case Bans():
                 return self._list(caller, self._factory.bans, _bans)
             case Ban(what=what):
@@ -139,19 +142,21 @@ class Office:
 
     @inlineCallbacks
     def _rooms(self, rooms: list[KeptRoom]) -> Generator[Deferred[Any], Any, list[Answer]]:
-        tags = [room_tag(self._key, room.name) for room in rooms]
-        usage = yield self._writer.use(lambda store: store.usage(tags))
-        return [
-            Room(
-                room.name,
-                [member.name for member in room.log.members.values()],
-                len(room.entered),
-                len(room.log),
-                self._factory.rooms.last_seq(room.name),
-                *used,
+        answers: list[Answer] = []
+        for room in rooms:
+            # One by one: batches are kept between.
+            used = yield self._writer.use(partial(_usage, tag=room_tag(self._key, room.name)))
+            answers.append(
+                Room(
+                    room.name,
+                    [member.name for member in room.log.members.values()],
+                    len(room.entered),
+                    len(room.log),
+                    self._factory.rooms.last_seq(room.name),
+                    *used,
+                )
             )
-            for room, used in zip(rooms, usage, strict=True)
-        ]
+        return answers
 
     # Changes.
 
@@ -217,14 +222,9 @@ class Office:
 
     def _target(self, what: str) -> tuple[Kind, str, str]:
         """What to ban: a key, a network, or the key that a name belongs to; and the name."""
-        if len(what) == _KEY_DIGITS:
-            try:
-                identity = bytes.fromhex(what)
-            except ValueError:
-                pass
-            else:
-                owner = self._factory.owners.identified(identity)
-                return Kind.KEY, identity.hex(), "" if owner is None else owner.name
+        if _KEY.fullmatch(what):
+            owner = self._factory.owners.identified(bytes.fromhex(what))
+            return Kind.KEY, what.lower(), "" if owner is None else owner.name
         try:
             found = network(what)
         except BanError as wrong:
@@ -248,19 +248,20 @@ class Office:
             raise AdminError("another backup is being made", Exit.RUNNING)
         self._copying = True
         try:
-            self.drop_copies()
             path = self._new_copy()
-            caller.when_gone(lambda: path.unlink(missing_ok=True))
             yield self._writer.copy(
                 path, lambda done, total: caller.tell(Progress(done, total)), lambda: not caller.is_gone
             )
         except (OSError, sqlite3.Error) as wrong:
             raise explained(wrong) from wrong
         finally:
-            self._copying = False
-            if caller.is_gone:
-                self.drop_copies()
+            # Not before it has ended and they have it: another one would take it away.
+            caller.when_gone(self._copied)
         return Done(file=path.name)
+
+    def _copied(self) -> None:
+        self._copying = False
+        self.drop_copies()
 
     def _new_copy(self) -> Path:
         directory = self._store.parent
@@ -279,6 +280,10 @@ class Office:
 
 def _files(store: Path) -> Iterator[Path]:
     return (path for path in (store, store.with_name(f"{store.name}-wal")) if path.exists())
+
+
+def _usage(store: Store, tag: bytes) -> tuple[int, int]:
+    return store.usage(tag)
 
 
 def _bans(bans: list[KeptBan]) -> list[Answer]:

@@ -71,13 +71,15 @@ def records(key: StorageKey) -> list[Record]:
         *said,
         EntryTaken("#cake", 0, b"entry"),
         KeyDrawn("#cake", b"f" * 32, b"g" * 32, 1),
-        EntryTaken("#ended", 0, b"entry"),
-        KeyDrawn("#ended", b"f" * 32, b"g" * 32, 1),
-        message(key, "#ended", 1, NOW_MS),
-        RoomEnded("#ended"),
         CursorMoved("#unmistakable-tea", b"unmistakable device", 3),
         KeyWaits(7, b"device", "#cake", b"sender", "unmistakable-alice", b"unmistakable blob", NOW_MS),
     ]
+
+
+def ended(key: StorageKey) -> list[Record]:
+    """A room that has ended, of which a message is left."""
+    founding: list[Record] = [EntryTaken("#ended", 0, b"entry"), KeyDrawn("#ended", b"f" * 32, b"g" * 32)]
+    return [*founding, message(key, "#ended", 1, NOW_MS), RoomEnded("#ended")]
 
 
 class Result(NamedTuple):
@@ -103,6 +105,7 @@ class DataCase(SynchronousTestCase):
         store.commit(records(key))
         store.tidy(NOW_MS)
         store.tidy(NOW_MS)
+        store.commit(ended(key))
         store.close()
         self.kept = self.read()
 

@@ -19,7 +19,7 @@ from securechat.relay.storage_key import KEY_FILE, StorageKey
 from securechat.relay.store import lock_file, open_locked
 from tests.relay.admin.stores import OLD_POSTS, POSTS, SECRET, DataCase, owner
 
-COUNTS = f"4 owners, 2 rooms, 3 entries, 2 epochs, {POSTS} messages, 1 handouts, 2 bans"
+COUNTS = f"4 owners, 2 rooms, 3 entries, 2 epochs, {POSTS + 1} messages, 1 handouts, 2 bans"
 
 
 class CopyCase(DataCase):
@@ -323,6 +323,8 @@ class RestoreTests(CopyCase):
         """Where there is no store yet the key alone is needed; without it nothing is done."""
         self.backed_up()
         key = (self.data / KEY_FILE).read_bytes()
+        self.crash()
+        log = (self.data / "relay.db-wal").read_bytes()
         for path in self.data.iterdir():
             path.unlink()
         self.refused(Exit.WRONG_KEY, "there is no storage key", "restore", self.backup)
@@ -330,7 +332,7 @@ class RestoreTests(CopyCase):
         (self.data / KEY_FILE).write_bytes(key)
         (self.data / KEY_FILE).chmod(0o600)
         # Of a relay whose store somebody has deleted.
-        (self.data / "relay.db-wal").write_bytes(b"old")
+        (self.data / "relay.db-wal").write_bytes(log)
         self.assertEqual(
             (0, f"{self.place.store} is what {self.backup} was\n", ""), self.run_command("restore", self.backup)
         )

@@ -58,8 +58,11 @@ class Asker:
         return succeed(None)
 
     def when_gone(self, call: Callable[[], None]) -> None:
-        """Remember."""
-        self._gone.append(call)
+        """Remember, or make it now."""
+        if self.is_gone:
+            call()
+        else:
+            self._gone.append(call)
 
     def leave(self) -> None:
         """Be gone."""
@@ -113,7 +116,9 @@ class OfficeTests(KeptCase):
 
     def refused(self, request: Request) -> Exit:
         """Ask for what cannot be done; the status."""
-        failure: Failure = self.failureResultOf(self.office.carry_out(request, Asker()), AdminError)
+        asker = Asker()
+        failure: Failure = self.failureResultOf(self.office.carry_out(request, asker), AdminError)
+        asker.leave()
         assert isinstance(failure.value, AdminError)
         return failure.value.status
 
@@ -147,7 +152,7 @@ class OfficeTests(KeptCase):
         self.alice.post("#tea", b"one", b"two")
         self.alice.hears()
         self.here.room("#cake", "carol")
-        ((cake, tea), _) = self.ask(Rooms())
+        ((tea, cake), _) = self.ask(Rooms())
         assert isinstance(tea, Room)
         self.assertEqual(
             ("#tea", ["alice", "bob"], 2, 2, 2, 2),
@@ -207,7 +212,7 @@ class OfficeTests(KeptCase):
 
     def test_unban_what_is_not_banned(self) -> None:
         """Names, keys and networks that are not banned, or that there are not, are told apart from success."""
-        for what in ("bob", "nobody", "", "#tea", self.key("bob"), "192.0.2.0/24", "x" * 64):
+        for what in ("bob", "nobody", "", "#tea", self.key("bob"), "192.0.2.0/24", "x" * 64, "ab " * 21 + "a"):
             self.assertEqual(Exit.NO_SUCH, self.refused(Unban(what)), what)
 
     def test_unban_name_of_several(self) -> None:
@@ -294,6 +299,11 @@ class OfficeTests(KeptCase):
         self.failureResultOf(first, EndedError)
         self.assertEqual([], self.copies())
         self.writer.held = False
+        second = Asker()
+        self.successResultOf(self.office.carry_out(Backup(), second))
+        self.assertEqual(Exit.RUNNING, self.refused(Backup()))
+        self.assertEqual(1, len(self.copies()))
+        second.leave()
         self.successResultOf(self.office.carry_out(Backup(), Asker()))
 
     def test_no_room_for_a_backup(self) -> None:
