@@ -29,6 +29,7 @@ from securechat.wire.messages import (
     Refused,
     Roster,
     SealedKey,
+    Seen,
     SessionKey,
 )
 from tests.relay.people import Chain, person
@@ -132,12 +133,15 @@ class RestartTests(DurableCase):
         thief.send(thief.hello(person("bob", 1)))
         self.assertEqual("name-owned", thief.until(Refused).code)
         back, _, _ = self.enter(second, "bob")
-        self.assertEqual([("alice", b"blob")], back.until(SealedKey).items)
+        waited = back.until(SealedKey)
+        self.assertEqual([("alice", b"blob")], waited.items)
+        back.send(Seen([(ROOM, 0, waited.handed)]), Ping())
+        back.until(Pong)
         for talker in (again, thief, back):
             talker.socket.close()
         second.terminate()
         second.wait()
-        # A store that was closed has no log beside it, and that the key was handed on is kept.
+        # A store that was closed has no log beside it, and that the key was stored is kept.
         self.assertFalse((self.data / "relay.db-wal").exists())
         last, _, _ = self.enter(self.start(), "bob")
         last.send(Ping())
@@ -269,4 +273,4 @@ class BrokenTests(DurableCase):
         first.wait()
         full, _, key = self.enter(self.start("--store-limit", "4096"), "alice")
         full.send(Post(ROOM, key.epoch, [(bytes(16), b"x")]), Chain("#cake").found(me))
-        self.assertEqual(["failed", "full"], [full.until(Declined).code for _ in range(2)])
+        self.assertEqual(["storage-full", "full"], [full.until(Declined).code for _ in range(2)])

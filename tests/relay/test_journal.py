@@ -99,12 +99,13 @@ class GateTests(KeptCase):
         self.assertEqual(["EntryTaken", "KeyDrawn"], kinds(self.here.disk.batches[-1]))
 
     def test_sealed_keys(self) -> None:
-        """A sealed key is not passed on before it is kept; that it is gone is kept a second later."""
+        """A sealed key is not passed on before it is kept; that it is stored is kept a second later."""
         self.alice.send(Hand(ROOM, [(self.bob.me.device.public, b"blob")]))
         self.assert_held()
         self.here.disk.keep()
-        only(SealedKey, self.bob.hears())
+        handed = only(SealedKey, self.bob.hears()).handed
         self.assertEqual(["KeyWaits"], kinds(self.here.disk.batches[-1]))
+        self.bob.does(Seen([(ROOM, 0, handed)]))
         self.assertIsNone(self.here.disk.waiting)
         self.here.clock.advance(LATER_S)
         assert self.here.disk.waiting is not None

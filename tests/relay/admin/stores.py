@@ -78,7 +78,7 @@ def records(key: StorageKey) -> list[Record]:
 
 def ended(key: StorageKey) -> list[Record]:
     """A room that has ended, of which a message is left."""
-    founding: list[Record] = [EntryTaken("#ended", 0, b"entry"), KeyDrawn("#ended", b"f" * 32, b"g" * 32)]
+    founding: list[Record] = [EntryTaken("#ended", 0, b"entry"), KeyDrawn("#ended", b"f" * 32, b"g" * 32, 1)]
     return [*founding, message(key, "#ended", 1, NOW_MS), RoomEnded("#ended")]
 
 

@@ -19,7 +19,7 @@ from securechat.relay.storage_key import KEY_FILE, StorageKey
 from securechat.relay.store import lock_file, open_locked
 from tests.relay.admin.stores import OLD_POSTS, POSTS, SECRET, DataCase, owner
 
-COUNTS = f"4 owners, 2 rooms, 3 entries, 2 epochs, {POSTS + 1} messages, 1 handouts, 2 bans"
+COUNTS = f"4 owners, 2 rooms, 3 entries, 2 epochs, {POSTS + 1} messages, 1 cursors, 1 handouts, 2 bans"
 
 
 class CopyCase(DataCase):
