@@ -224,6 +224,7 @@ class Client:
             later=reactor.callLater,
         )
         self._keeper.pack = self.conversation.pack
+        self._keeper.stored = self.conversation.stored
 
     def start(self) -> None:
         """Begin, as soon as the reactor runs; `front` must be there."""

@@ -61,13 +61,13 @@ class Conversation:
         self._random = random
         in_order = InOrder(tell)
         self._tell = in_order.tell
-        self._hearing = Hearing(self.name, worker, in_order, send, now_ms)
+        self._hearing = Hearing(self.name, worker, in_order, send, now_ms, keep)
         self._saying = Saying(worker, send, self._tell, now_ms, keep, lambda: self._rooms.post_everywhere())
         self._people = People(secrets, send, self._tell, keep_now)
         self._following = Following(secrets, self._people, send, self._tell, keep, keep_now)
         self._membership = Membership(secrets.person, self._people, send, self._tell, now_ms)
         parts = Parts(self._people, self._following, self._membership, self._saying, self._hearing)
-        self._rooms = Rooms(self.name, parts, self._tell, keep, later)
+        self._rooms = Rooms(self.name, parts, send, self._tell, keep, later)
         self._links = 0
         self._is_lost_told = False
 
@@ -225,6 +225,10 @@ class Conversation:
         if not self.opening:
             for room in self._rooms.by_name.values():
                 self._following.remember(room)
+
+    def stored(self) -> None:
+        """The secrets are stored as `pack` left them."""
+        self._rooms.stored()
 
     # What the link tells.
 

@@ -100,11 +100,12 @@ class Info(_Event, frozen=True, tag="info"):
 
 
 class Missed(_Event, frozen=True, tag="missed"):
-    """The room's messages from `first` to `last` have not come here."""
+    """The room's messages from `first` to `last` have not come here, and do not; the reason says why."""
 
     room: str
     first: int
     last: int
+    reason: str = ""
 
 
 class Entered(_Event, frozen=True, tag="entered"):

@@ -16,7 +16,7 @@ from securechat.client.events import Event
 from securechat.client.numbers import Numbers
 from securechat.client.people import People
 from securechat.client.room import Room
-from securechat.e2e.keystore import MAX_ROOMS, Secrets
+from securechat.e2e.keystore import MAX_ROOMS, Place, Secrets
 from securechat.e2e.room import SecureRoom, guarded_name, unguarded
 from securechat.signed.entries import Entry, Op
 from securechat.signed.errors import NotAuthentic, SignedError
@@ -58,7 +58,11 @@ class Following:
         if not room.asking:
             room.asking = True
             known = 0 if room.secure is None or room.from_start else len(room.secure.roster) - 1
-            self._send(wire.Enter(room.name, known, wire.LAST_SEQ))
+            if room.secure is None and room.name in self._secrets.places:
+                place = self._secrets.places[room.name]
+                room.numbers.go_on(place.known)
+                room.told_up_to = place.top
+            self._send(wire.Enter(room.name, known, room.numbers.known))
 
     def roster(self, room: Room, roster: wire.Roster) -> list[Entry]:
         """Entries of a room's log came; gives those that are new."""
@@ -98,15 +102,23 @@ class Following:
         room_id = room.secure.roster.room_id
         stored.pop(room_id, None)
         stored[room_id] = packed = room.secure.packed
+        known, top = room.known, max(room.numbers.top, room.told_up_to)
+        self._secrets.places.pop(room.name, None)
+        self._secrets.places[room.name] = Place(room_id, known, top)
+        room.place = known, room.handed
         if guarded_name(packed) is not None:
             self._guarded[room.name] = room_id
         elif self._guarded.get(room.name) == room_id:
             del self._guarded[room.name]
         while len(stored) > MAX_ROOMS:
             del stored[next(iter(stored))]
+        places = self._secrets.places
+        while len(places) > MAX_ROOMS:
+            del places[next(iter(places))]
 
     def let_go(self, name: str) -> None:
         """Its user leaves a room: whatever is shown under its name from now on may be another one."""
+        self._secrets.places.pop(name, None)
         room_id = self._guarded.pop(name, None)
         if room_id is not None and room_id in self._secrets.rooms:
             self._secrets.rooms[room_id] = unguarded(self._secrets.rooms[room_id])
@@ -124,11 +136,12 @@ class Following:
         if room.secure is None:
             return True
         self.remember(room)
+        self._secrets.places.pop(room.name, None)
         room.secure, room.entered, room.restored, room.from_start = None, False, False, False
         room.keys.clear()
         room.wanted.clear()
         room.arrived.clear()
-        room.numbers = Numbers()
+        room.numbers, room.told_up_to, room.handed = Numbers(), 0, 0
         for pending in room.outbox.values():
             pending.posted, pending.job = False, None
         self._tell(events.Info([f"The relay has forgotten {room.name}; it begins anew."]))
@@ -179,6 +192,11 @@ class Following:
             if stored is not None:
                 room.secure.restore(stored)
             room.restored = True
+            place = self._secrets.places.pop(room.name, None)
+            if place is not None and place.room_id != room.secure.roster.room_id:
+                # Another room of that name, of which we know nothing.
+                room.numbers, room.told_up_to, room.asking = Numbers(), 0, False
+                self.ask(room)
         return new
 
     def _tell_entry(self, room: Room, log: Roster, entry: Entry) -> None:

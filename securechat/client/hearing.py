@@ -23,6 +23,8 @@ nobody can open do not have it end our link as a flood. Whatever waits still is 
 ASKS_EACH: Final = 1
 """How often in a minute one key is asked for: the answer, or the question, may have been lost on the way."""
 
+NOT_TOLD: Final = "the relay has not told us"
+
 _KEY: Final = {
     Standing.FIRST: "first",
     Standing.PINNED: "",
@@ -44,15 +46,25 @@ class Hearing:
     _log = Logger()
 
     def __init__(
-        self, name: str, worker: Opener, tell: InOrder, send: Callable[[Ask], None], now_ms: Callable[[], int]
+        self,
+        name: str,
+        worker: Opener,
+        tell: InOrder,
+        send: Callable[[Ask], None],
+        now_ms: Callable[[], int],
+        keep: Callable[[], None],
     ) -> None:
-        """Take who we are, the worker, where events go, what sends a question to the relay, and the clock."""
+        """Take who we are, the worker, where events go, what sends a question to the relay, and the clock.
+
+        `keep` hears when messages were opened: the sessions have moved.
+        """
         self.opening = 0
         self._name = name
         self._worker = worker
         self._events = tell
         self._send = send
         self._now_ms = now_ms
+        self._keep = keep
         self._asks = Seldom(ASKS)
         self._asks_each = Seldom(ASKS_EACH)
 
@@ -68,8 +80,8 @@ class Hearing:
                 continue
             new, missing = room.numbers.came(seq)
             if missing is not None:
-                self._events.tell(Missed(delivery.room, *missing))
-            if not new:
+                self._events.tell(Missed(delivery.room, *missing, NOT_TOLD))
+            if not new or seq <= room.told_up_to:
                 # By its number it came before. That is the relay's word, and the sender's session knows better.
                 repeated.add(seq)
             run.append(Arrived(seq, sender, sealed))
@@ -120,6 +132,7 @@ class Hearing:
         for outcome in batch.finish(texts):
             told += self._outcome(room, outcome, late, outcome.seq in repeated)
         slot.fill(told)
+        self._keep()
 
     def _failed(self, failure: Failure, room: Room, batch: Batch, slot: Slot, count: int) -> None:
         self.opening -= count

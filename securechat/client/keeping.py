@@ -31,6 +31,8 @@ class Keeper:
     ) -> None:
         """Take the file, its store, the clock, and whom to tell of a store that cannot be written."""
         self.pack: Callable[[], None] = lambda: None
+        self.stored: Callable[[], None] = lambda: None
+        """Hears whenever the store was written."""
         self._file = file
         self._store = store
         self._clock = clock
@@ -56,6 +58,7 @@ class Keeper:
             call.cancel()
         self.pack()
         self._file.save(self._store)
+        self.stored()
 
     def close(self) -> None:
         """Write for the last time, and let another process have the file."""

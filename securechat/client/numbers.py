@@ -8,16 +8,30 @@ class Numbers:
         self._next: int | None = None
         self._ahead: set[int] = set()
 
-    def entered(self, last_seq: int) -> tuple[int, int] | None:
-        """We are in the room and its last message was `last_seq`; the span missed since we were here last.
+    @property
+    def known(self) -> int:
+        """The number up to which we know of all messages what became of them; 0 where we know of none."""
+        return 0 if self._next is None else self._next - 1
 
-        A number below what we know means that the room began anew, after we were gone.
+    @property
+    def top(self) -> int:
+        """The highest number that has come."""
+        return max([self.known, *self._ahead])
+
+    def go_on(self, known: int) -> None:
+        """Go on from where the last run of the program had come to."""
+        self._next = known + 1
+
+    def begin(self, last_seq: int) -> tuple[int, int] | None:
+        """From now on we hear everything, and what is above `last_seq` is new.
+
+        A number below what we know means that the room began anew, after we were gone: gives what was missed then.
         """
-        expected, self._next = self._next, last_seq + 1
-        if expected is not None and last_seq < max([expected - 1, *self._ahead]):
-            expected = 1
-        self._ahead.clear()
-        return None if expected is None or last_seq < expected else (expected, last_seq)
+        is_anew = last_seq < self.top
+        if is_anew or last_seq > self.known or self._next is None:
+            self._next = last_seq + 1
+            self._ahead.clear()
+        return (1, last_seq) if is_anew and last_seq else None
 
     def own(self, seq: int) -> None:
         """A message of ours has this number. It may come before others that are numbered lower."""
@@ -37,6 +51,18 @@ class Numbers:
         self._advance()
         return True, missing
 
+    def passed(self, first: int, last: int) -> tuple[int, int] | None:
+        """There is nothing under these numbers: gives those of them that we were waiting for."""
+        if self._next is None:
+            self._next = last + 1
+            return None
+        if last < self._next or first > self._next:
+            return None
+        first, self._next = self._next, last + 1
+        self._ahead = {n for n in self._ahead if n > last}
+        self._advance()
+        return first, last
+
     def _advance(self) -> None:
         assert self._next is not None
         while self._next in self._ahead:
@@ -45,33 +71,31 @@ class Numbers:
 
 
 class Absence:
-    """Numbers that were given while we were away, told once it is known which of them are our own."""
+    """Numbers under which nothing comes, told once it is known which of them are our own."""
 
     def __init__(self) -> None:
-        self._span: tuple[int, int] | None = None
+        self._spans: list[tuple[int, int, str]] = []
         self._own: set[int] = set()
 
-    def add(self, first: int, last: int) -> None:
-        """We are back, and these were given. After another absence of which nothing was told they are one."""
-        self._span = (self._span or (first, last))[0], last
+    def add(self, first: int, last: int, reason: str) -> None:
+        """These do not come, and why."""
+        self._spans.append((first, last, reason))
 
     def own(self, seq: int) -> None:
         """A message of ours has this number."""
-        if self._span is not None:
+        if self._spans:
             self._own.add(seq)
 
-    def take(self) -> list[tuple[int, int]]:
+    def take(self) -> list[tuple[int, int, str]]:
         """The spans that were missed."""
-        if self._span is None:
-            return []
-        first, last = self._span
-        spans = []
-        for seq in sorted(each for each in self._own if first <= each <= last):
-            if first < seq:
-                spans.append((first, seq - 1))
-            first = seq + 1
-        if first <= last:
-            spans.append((first, last))
-        self._span = None
+        missed = []
+        for first, last, reason in self._spans:
+            for seq in sorted(each for each in self._own if first <= each <= last):
+                if first < seq:
+                    missed.append((first, seq - 1, reason))
+                first = seq + 1
+            if first <= last:
+                missed.append((first, last, reason))
+        self._spans.clear()
         self._own.clear()
-        return spans
+        return missed

@@ -13,6 +13,8 @@ from securechat.signed.roster import Roster
 
 SHOWN_IDS: Final = 4_096
 """Messages of a room that are remembered as shown, so that one that was sealed again is not shown again."""
+HELD_BACK: Final = 1_024
+"""So far behind the latest message one that waits for its key is fetched again by the next run of the program."""
 
 
 @dataclass(slots=True, eq=False)
@@ -91,6 +93,16 @@ class Room:
     restored: bool = False
     """Whether the sessions of the last run were taken up, if there were any: before that nothing is stored."""
     numbers: Numbers = field(default_factory=Numbers)
+    told_up_to: int = 0
+    """Up to this number the last run of the program was told what came: it may come again, and is not new."""
+    catches_up: bool = False
+    """Whether the relay tells us what was said since we were here last."""
+    handed: int = 0
+    """The relay's number of the sealed keys that we were handed last, and have."""
+    place: tuple[int, int] = (0, 0)
+    """What of the numbers and of these keys is about to be stored, or is."""
+    seen: tuple[int, int] = (0, 0)
+    """What of that the relay knows on this link."""
     absence: Absence = field(default_factory=Absence)
     outbox: dict[bytes, Pending] = field(default_factory=dict)
     arrived: dict[int, tuple[str, int]] = field(default_factory=dict)
@@ -101,6 +113,16 @@ class Room:
     def whole(self) -> bool:
         """Whether all of the log is known."""
         return self.secure is not None and len(self.secure.roster) >= self.total
+
+    @property
+    def known(self) -> int:
+        """The number from which on we would have to be told again: what is held here would be gone with us.
+
+        What is held for too long is given up: whoever sends what nobody can open must not keep us there for ever.
+        """
+        held = None if self.secure is None else self.secure.first_held
+        known = self.numbers.known
+        return known if held is None or self.numbers.top - held > HELD_BACK else min(known, held - 1)
 
     @property
     def repeats(self) -> bool:

@@ -56,12 +56,16 @@ class Rooms:
         self,
         name: str,
         parts: Parts,
+        send: Callable[[wire.FromClient], None],
         tell: Callable[[Event], None],
         keep: Callable[[], None],
         later: Later,
         jitter: Callable[[], float] = any_fraction,
     ) -> None:
-        """Take our name, what works on rooms, where events go, whom to tell of new secrets, and the clock."""
+        """Take our name, what works on rooms, what sends to the relay, where events go, and the clock.
+
+        `keep` hears of new secrets.
+        """
         self.by_name: dict[str, Room] = {}
         self.is_up = False
         self.name = name
@@ -70,6 +74,7 @@ class Rooms:
         self._membership = parts.membership
         self._saying = parts.saying
         self._hearing = parts.hearing
+        self._send = send
         self._tell = tell
         self._keep = keep
         self._later = later
@@ -93,7 +98,8 @@ class Rooms:
         self._saying.link_down(list(self.by_name.values()))
         for room in self.by_name.values():
             self._membership.link_down(room)
-            room.entered = room.asking = room.calling = False
+            room.entered = room.asking = room.calling = room.catches_up = False
+            room.seen = 0, 0
             room.present.clear()
 
     def received(self, message: wire.FromRelay) -> None:
@@ -118,6 +124,8 @@ class Rooms:
             return
         if isinstance(message, wire.Delivery):
             self._hearing.delivered(message, room)
+        elif isinstance(message, wire.Gap):
+            self._gap(room, message)
         elif isinstance(message, wire.Ack):
             self._acknowledged(room, message)
         elif isinstance(message, wire.SessionKey):
@@ -158,10 +166,12 @@ class Rooms:
             # Somebody has brought us in; if nobody has, the log says so.
             room = self.by_name[roster.room] = Room(roster.room, is_open=False)
         was_member = room.entered
+        was_asked = room.asking
         self._membership.happened(room, self._following.roster(room, roster))
         if not room.whole or room.fault is not None:
             return
         if self._membership.is_member(room):
+            room.catches_up = was_asked
             self._membership.add_guests(room)
             self._retry(room)
             if room.entered:
@@ -185,11 +195,11 @@ class Rooms:
         if not again:
             room.races = 0
             self._hearing.ask_again(room)
-            missed = room.numbers.entered(room.last_seq)
             self._tell(Entered(room.name, sorted(room.present)))
-            if missed is not None:
-                room.absence.add(*missed)
-            self._tell_missed(room)
+            if not room.catches_up or room.last_seq < room.numbers.top:
+                missed = room.numbers.begin(room.last_seq)
+                if missed is not None:
+                    self._tell(Missed(room.name, *missed, REASONS[Code.EXPIRED]))
         self._membership.go_on(room)
         self.call_in(room)
         self._saying.post(room)
@@ -268,6 +278,10 @@ class Rooms:
             room.keys.append((message.epoch, message.key))
             return
         room.secure.take_session_key(message.epoch, message.key)
+        if message.epoch != room.secure.roster.epoch:
+            # To read what was said before; nothing is said under it any more.
+            self._retry(room)
+            return
         self._tell(Keyed(room.name, sha256(message.key).hexdigest()[:16], len(message.key)))
         # Every `Ack` of the epoch before has come by now, so whatever is left of it was declined or will be.
         self._saying.again(room, message.epoch)
@@ -283,8 +297,10 @@ class Rooms:
                 taken = isinstance(room.secure.sealed_key(room.blobs, sender, blob), KeyTaken) or taken
             except NoMlKemError as wrong:
                 self._tell(Error(f"{room.name}: {wrong}"))
+        if not room.secure.holds_keys:
+            room.handed = message.handed
+        self._keep()
         if taken:
-            self._keep()
             self._hearing.retry(room)
 
     def _retry(self, room: Room) -> None:
@@ -293,6 +309,24 @@ class Rooms:
                 self._keep()
             self._hearing.retry(room)
             self._saying.post(room)
+
+    def _gap(self, room: Room, gap: wire.Gap) -> None:
+        """The relay has nothing for us under some numbers."""
+        was_here = room.numbers.known > 0
+        missed = room.numbers.passed(gap.first, gap.last)
+        if missed is not None and was_here and gap.code is not Code.NOT_A_MEMBER:
+            room.absence.add(*missed, REASONS[gap.code])
+            self._tell_missed(room)
+
+    def stored(self) -> None:
+        """What was last put into the secrets is stored: the relay need not keep it for us any more."""
+        items = []
+        for room in self.by_name.values():
+            if room.entered and room.place != room.seen:
+                room.seen = room.place
+                items.append((room.name, *room.place))
+        for at in range(0, len(items), wire.BUNDLE_ITEMS):
+            self._send(wire.Seen(items[at : at + wire.BUNDLE_ITEMS]))
 
     # Answers.
 
@@ -325,8 +359,8 @@ class Rooms:
     def _tell_missed(self, room: Room) -> None:
         """Tell what was said while we were away, once it is known what of that is our own."""
         if not room.repeats:
-            for first, last in room.absence.take():
-                self._tell(Missed(room.name, first, last))
+            for first, last, reason in room.absence.take():
+                self._tell(Missed(room.name, first, last, reason))
 
     def _not_carried_out(self, room: Room, code: Code) -> None:
         room.asking = False

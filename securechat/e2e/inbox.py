@@ -28,8 +28,8 @@ from securechat.signed.rights import Member
 from securechat.signed.roster import Roster
 from securechat.wire.messages import ROOM_MEMBERS
 
-DEVICE_SESSIONS: Final = 32
-"""The most sessions that are followed of one device; the oldest goes first."""
+DEVICE_SESSIONS: Final = 72
+"""The most sessions that are followed of one device; the oldest goes first. A relay keeps 64 keys of one sender."""
 HELD_FRAMES: Final = 256
 """The most frames that wait in one room."""
 HELD_EACH: Final = 64
@@ -118,6 +118,11 @@ class Inbox:
     def held(self) -> int:
         """How many frames wait."""
         return len(self._held)
+
+    @property
+    def first_held(self) -> int | None:
+        """The lowest number of a frame that waits."""
+        return min((arrived.seq for arrived, _ in self._held), default=None)
 
     @property
     def awaited(self) -> list[Held]:

@@ -1,10 +1,11 @@
 """The bytes in which a device keeps its keys: sealed under a passphrase or not, and whole or refused.
 
-    "SCKS" 0x01 ‖ way 1 ‖ u64 counter ‖ body ‖ H(lp(place) ‖ all before)
+    "SCKS" 0x02 ‖ way 1 ‖ u64 counter ‖ body ‖ H(lp(place) ‖ all before)
 
     way 0     body = content
     way 1     body = salt 16 ‖ u32 memory KiB ‖ u32 passes ‖ u32 lanes ‖ iv 16 ‖ ciphertext ‖ tag 32
-    content   lp(person, prekeys, pins, rooms)          rooms = lp of lp(room_id, room), see `room`
+    content   lp(person, prekeys, pins, rooms, places)  rooms = lp of lp(room_id, room), see `room`
+              places = lp of lp(name, room_id, u64 known, u64 top), see `Place`; version 1 has none
 
 Way 1 is A256CBC-HS512 under the 64 bytes of Argon2id (RFC 9106) of the passphrase (NFC, UTF-8), with all that
 stands before the iv, and `place`, as associated data. `place` is what the caller says the store belongs to, such as
@@ -33,10 +34,11 @@ from securechat.e2e.errors import E2EError
 from securechat.e2e.identity import Person, read_person
 from securechat.e2e.prekeys import PrekeyRing, read_ring
 from securechat.e2e.safety import Pins, read_pins
-from securechat.signed.encoding import HASH_BYTES, KEY, Bounds, lp, number, split, split_list, u32, u64
+from securechat.signed.encoding import HASH_BYTES, KEY, U64, Bounds, lp, number, split, split_list, u32, u64
 from securechat.signed.errors import NotAuthentic
 
-MAGIC: Final = b"SCKS\x01"
+MAGIC: Final = b"SCKS\x02"
+_BEFORE: Final = b"SCKS\x01"
 SALT_BYTES: Final = 16
 MAX_ROOMS: Final = 1_024
 
@@ -47,6 +49,7 @@ _BODY: Final = _COUNTER + 8
 _COST: Final = _BODY + SALT_BYTES
 _SEALED: Final = _COST + 12
 _SOME: Final[Bounds] = (0, 2**31)
+_ROOM_NAME: Final[Bounds] = (2, 66)
 
 
 class StoreFault(StrEnum):
@@ -84,6 +87,21 @@ class Cost:
         return 8 * self.lanes <= self.memory_kib <= 1024 * 1024 and 1 <= self.passes <= 16 and 1 <= self.lanes <= 16
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where we are in a room, as of the sessions that are stored with it."""
+
+    room_id: bytes
+    known: int
+    """The number up to which we know of all messages what became of them."""
+    top: int
+    """The highest number that has come: up to there a message that comes again was told."""
+
+    def pack(self, name: str) -> bytes:
+        """As a store has it."""
+        return lp(name.encode(), self.room_id, u64(self.known), u64(self.top))
+
+
 @dataclass(slots=True)
 class Secrets:
     """All that a device must not lose. Never printed."""
@@ -93,6 +111,8 @@ class Secrets:
     pins: Pins = field(default_factory=Pins)
     rooms: dict[bytes, bytes] = field(default_factory=dict)
     """By room_id: `SecureRoom.packed`."""
+    places: dict[str, Place] = field(default_factory=dict)
+    """By the name of a room."""
 
     def __repr__(self) -> str:
         """Say nothing of the keys."""
@@ -102,7 +122,8 @@ class Secrets:
     def packed(self) -> bytes:
         """The content of a store."""
         rooms = lp(*(lp(room_id, sessions) for room_id, sessions in self.rooms.items()))
-        return lp(self.person.packed, self.ring.packed, self.pins.packed, rooms)
+        places = lp(*(place.pack(name) for name, place in self.places.items()))
+        return lp(self.person.packed, self.ring.packed, self.pins.packed, rooms, places)
 
 
 class Lock:
@@ -174,7 +195,7 @@ def open_store(data: bytes, place: bytes, passphrase: str | None = None, at_leas
     if data[: len(MAGIC) - 1] == MAGIC[:-1] and data[len(MAGIC) - 1 : len(MAGIC)] > MAGIC[-1:]:
         raise StoreError(StoreFault.NEWER)
     way, counter = data[len(MAGIC) : _COUNTER], number(data[_COUNTER:_BODY])
-    if len(data) < _BODY + HASH_BYTES or not data.startswith(MAGIC) or way not in (_PLAIN, _LOCKED):
+    if len(data) < _BODY + HASH_BYTES or not data.startswith((MAGIC, _BEFORE)) or way not in (_PLAIN, _LOCKED):
         raise StoreError(StoreFault.DAMAGED)
     if not is_whole(data, place):
         raise StoreError(StoreFault.DAMAGED)
@@ -187,20 +208,25 @@ def open_store(data: bytes, place: bytes, passphrase: str | None = None, at_leas
     if not is_recent(counter, at_least):
         raise StoreError(StoreFault.ROLLED_BACK)
     try:
-        return KeyStore(read_secrets(body), place, counter, lock)
+        return KeyStore(read_secrets(body, has_places=data.startswith(MAGIC)), place, counter, lock)
     except NotAuthentic:
         raise StoreError(StoreFault.DAMAGED) from None
 
 
-def read_secrets(data: bytes) -> Secrets:
+def read_secrets(data: bytes, *, has_places: bool = True) -> Secrets:
     """Undo `Secrets.packed`. Raises `NotAuthentic`."""
-    packed_person, packed_ring, packed_pins, packed_rooms = split(data, _SOME, _SOME, _SOME, _SOME)
+    packed_person, packed_ring, packed_pins, packed_rooms, *rest = split(data, *[_SOME] * (4 + has_places))
     person = read_person(packed_person)
     rooms: dict[bytes, bytes] = {}
     for item in split_list(packed_rooms, _SOME, MAX_ROOMS):
         room_id, sessions = split(item, KEY, _SOME)
         rooms[room_id] = sessions
-    return Secrets(person, read_ring(packed_ring, person.device), read_pins(packed_pins), rooms)
+    places: dict[str, Place] = {}
+    for packed_places in rest:
+        for item in split_list(packed_places, _SOME, MAX_ROOMS):
+            name, room_id, known, top = split(item, _ROOM_NAME, KEY, U64, U64)
+            places[name.decode("ascii", "replace")] = Place(room_id, number(known), number(top))
+    return Secrets(person, read_ring(packed_ring, person.device), read_pins(packed_pins), rooms, places)
 
 
 def is_whole(data: bytes, place: bytes) -> bool:

@@ -243,6 +243,16 @@ class SecureRoom:
         return self._inbox.held
 
     @property
+    def first_held(self) -> int | None:
+        """The lowest number of a frame that waits."""
+        return self._inbox.first_held
+
+    @property
+    def holds_keys(self) -> bool:
+        """Whether sealed keys wait for entries of the log."""
+        return bool(self._held_blobs)
+
+    @property
     def awaited(self) -> list[Held]:
         """What they wait for, each thing once: to be asked for again, on a new link."""
         return self._inbox.awaited

@@ -252,7 +252,7 @@ class WindowTests(TownCase):
         alice.connect()
         alice.conversation.say(LOBBY, "after")
         town.settle()
-        self.assertEqual(alice.told(Missed), [Missed(LOBBY, 4, 5)])
+        self.assertEqual(alice.told(Missed), [Missed(LOBBY, 4, 5, REASONS[Code.NOT_KEPT])])
         self.assertEqual([text for _, text in bob.heard()], ["before", "one", "two", "after"])
 
     def test_new_link(self) -> None:

@@ -182,7 +182,7 @@ class ContentTests(KeysCase):
     def test_newer(self) -> None:
         """A store of a later version is told as that."""
         self.opened()
-        self.file.path.write_bytes(b"SCKS\x02" + self.file.path.read_bytes()[5:])
+        self.file.path.write_bytes(b"SCKS\x03" + self.file.path.read_bytes()[5:])
         self.assert_refused("newer version", Exit.FAILED)
 
     def test_rolled_back(self) -> None:

@@ -37,6 +37,7 @@ class RestartTests(HostileCase):
         first.secrets.ring = who.secrets.ring
         first.secrets.pins = who.secrets.pins
         first.secrets.rooms = who.secrets.rooms
+        first.secrets.places = who.secrets.places
         file.save(first)
         file.close()
         again: KeyStore = file.open(NOW_MS)

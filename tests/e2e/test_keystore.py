@@ -95,7 +95,7 @@ class PlainTests(StoreCase):
 
     def test_newer(self) -> None:
         """A later version is named, whatever it holds."""
-        self.assert_fault(StoreFault.NEWER, b"SCKS\x02whatever")
+        self.assert_fault(StoreFault.NEWER, b"SCKS\x03whatever")
 
     def test_another_persons_certificate(self) -> None:
         """Keys and a certificate that do not belong together are no person."""
@@ -107,7 +107,7 @@ class PlainTests(StoreCase):
             NotAuthentic, read_secrets, whole.replace(alice.certificate.packed, bob.certificate.packed)
         )
 
-    @given(st.binary(max_size=300) | st.binary(max_size=200).map(lambda tail: b"SCKS\x01\x00" + tail))
+    @given(st.binary(max_size=300) | st.binary(max_size=200).map(lambda tail: b"SCKS\x02\x00" + tail))
     def test_any_bytes(self, data: bytes) -> None:
         """Any bytes are a clear error and never another exception."""
         for passphrase in (None, "x"):
@@ -116,7 +116,7 @@ class PlainTests(StoreCase):
     @given(st.binary(max_size=400))
     def test_any_content(self, data: bytes) -> None:
         """Any content behind a right checksum is a clear error."""
-        head = b"SCKS\x01\x00" + bytes(8) + data
+        head = b"SCKS\x02\x00" + bytes(8) + data
         self.assertRaises(StoreError, open_store, head + keystore._checksum(head, PLACE), PLACE)
 
 
