@@ -95,11 +95,12 @@ class Hearing:
         if room.secure is not None and room.secure.held and room.fault is None:
             self._open(room, room.secure.retry(self._now_ms()), late=True)
 
-    def ask_again(self, room: Room) -> None:
-        """A new link: whoever was asked for a key on the last one may not have heard it."""
+    def ask_again(self, room: Room, sender: str | None = None) -> None:
+        """Ask for all keys once more, or for those of one who has come: who was away has not heard it."""
         if room.secure is not None:
             for held in room.secure.awaited:
-                self._ask(room, held)
+                if sender in (None, held.sender):
+                    self._ask(room, held)
 
     def _open(
         self, room: Room, batch: Batch, *, late: bool = False, repeated: Collection[int] = frozenset()

@@ -209,6 +209,7 @@ class Rooms:
             return
         if presence.here:
             room.present.add(presence.name)
+            self._hearing.ask_again(room, presence.name)
             self._tell(events.Came(room.name, presence.name))
         else:
             room.present.discard(presence.name)

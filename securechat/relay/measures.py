@@ -68,6 +68,7 @@ class Measures:
         yield _by("logins_total", "result", "Logins that were tried.", factory.logins, LOGIN_RESULTS)
         yield _gauge("outbox_bytes", "Bytes that wait for clients that do not read.", factory.waiting_bytes)
         yield _gauge("tick_seconds", "How late a timer was at worst in the last minute.", self._lateness.worst())
+        yield _gauge("lagging_links", "Clients that are told from the store, being behind.", len(rooms.behind))
         sealed = self._sealed()
         if sealed is not None:
             yield _counter("engine_batches_total", "Batches that the crypto engine did.", sealed.batches)
