@@ -19,6 +19,7 @@ from securechat.client.events import Event
 from securechat.client.home import Pins, home_directory
 from securechat.client.keeping import Keeper
 from securechat.client.keys import KeyFile
+from securechat.client.ledger import DiskLedger
 from securechat.client.link import Link
 from securechat.client.login import Login
 from securechat.client.passphrase import ask_on_terminal, change_passphrase, read_passphrase
@@ -144,8 +145,8 @@ def run_chat(options: argparse.Namespace) -> int:
         from securechat.client.terminal import usable
 
         if usable(sys.stdin, sys.stdout, os.environ):
-            return _run(options, _interactive)
-    return _run(options, lambda client: _piped(client, stdin=0))
+            return _run(options, _interactive, has_ledger=True)
+    return _run(options, lambda client: _piped(client, stdin=0), has_ledger=True)
 
 
 def run_send(options: argparse.Namespace) -> int:
@@ -199,7 +200,9 @@ def run_passphrase(options: argparse.Namespace) -> int:
 class Client:
     """One run of a client: what it consists of, and how it ends."""
 
-    def __init__(self, options: argparse.Namespace, reactor: Any, address: Address, home: Path) -> None:
+    def __init__(
+        self, options: argparse.Namespace, reactor: Any, address: Address, home: Path, *, has_ledger: bool
+    ) -> None:
         self.options = options
         self.reactor = reactor
         self.home = home
@@ -211,6 +214,9 @@ class Client:
         file = KeyFile(home, address.place, options.name)
         store = file.open(_now_ms(), _passphrase(options), lambda: ask_on_terminal("passphrase of your keys: "))
         self._keeper = Keeper(file, store, reactor, self._gave_up)
+        self._ledger = None
+        if has_ledger:
+            self._ledger = DiskLedger(file.ledger_path, store.secrets.person.identity.seed)
         login = Login(store.secrets, _now_ms, self._keeper.store)
         self.link = Link(_endpoint(reactor, address), address, login, reactor, Pins(home), self._gave_up)
         self.conversation = Conversation(
@@ -222,6 +228,8 @@ class Client:
             self._keeper.soon,
             keep_now=self._keeper.now,
             later=reactor.callLater,
+            ledger=self._ledger,
+            failed=self._gave_up,
         )
         self._keeper.pack = self.conversation.pack
         self._keeper.stored = self.conversation.stored
@@ -230,6 +238,7 @@ class Client:
         """Begin, as soon as the reactor runs; `front` must be there."""
         self.worker.startService()
         self.reactor.addSystemEventTrigger("before", "shutdown", self._shut_down)
+        self.conversation.begin()
         self.link.start(self.conversation)
 
     def finish(self, status: Exit, text: str = "") -> None:
@@ -260,7 +269,7 @@ class Client:
         self._ending = True
         closing = DeferredList([self.link.stop(), self.front.close()])
         closing.addCallback(lambda _: self.worker.stopService())
-        closing.addCallback(lambda _: self._keeper.close())
+        closing.addCallback(lambda _: self._close())
         bounded: Deferred[Any] = Deferred()
         call = self.reactor.callLater(CLOSE_S, bounded.callback, None)
 
@@ -272,6 +281,15 @@ class Client:
         closing.addCallback(closed)
         return bounded
 
+    def _close(self) -> None:
+        self._keeper.now()
+        try:
+            if self._ledger is not None:
+                self._ledger.close()
+        except ClientError as wrong:
+            self._gave_up(wrong)
+        self._keeper.close()
+
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
@@ -282,7 +300,7 @@ def _passphrase(options: argparse.Namespace) -> str | None:
     return None if options.passphrase_file is None else read_passphrase(options.passphrase_file)
 
 
-def _run(options: argparse.Namespace, build: Callable[[Client], object]) -> int:
+def _run(options: argparse.Namespace, build: Callable[[Client], object], *, has_ledger: bool = False) -> int:
     from twisted.internet import reactor as the_reactor
 
     reactor: Any = the_reactor
@@ -290,7 +308,7 @@ def _run(options: argparse.Namespace, build: Callable[[Client], object]) -> int:
     reactor.seconds = time.monotonic
     try:
         address = _checked(options)
-        client = Client(options, reactor, address, home_directory(options.home, os.environ))
+        client = Client(options, reactor, address, home_directory(options.home, os.environ), has_ledger=has_ledger)
         build(client)
     except (ClientError, EngineUnavailable) as wrong:
         print(failure_line(ClientError(str(wrong))), file=sys.stderr)

@@ -7,8 +7,9 @@ Events come out in the order of what caused them, also where a message must be o
 
 from collections.abc import Callable
 from os import urandom
-from typing import Protocol
+from typing import Final, Protocol
 
+from securechat.client.errors import ClientError
 from securechat.client.events import (
     Error,
     Event,
@@ -19,6 +20,7 @@ from securechat.client.events import (
 )
 from securechat.client.following import Following
 from securechat.client.hearing import Hearing, Opener
+from securechat.client.ledger import Ledger, Line, NoLedger
 from securechat.client.membership import Membership
 from securechat.client.ordered import InOrder
 from securechat.client.people import People, Then, why_no_name
@@ -31,6 +33,11 @@ from securechat.signed.certificates import Certificate
 from securechat.wire import messages as wire
 from securechat.wire.codes import REASONS, Code
 from securechat.wire.names import direct_pair, direct_room, is_room, name_refusal
+
+LINE_MS: Final = 14 * 24 * 3600 * 1000
+"""For how long something that was said is said again by later runs: as long as a relay keeps what was said."""
+
+_TOO_OLD: Final = "it was said more than 14 days ago, and nobody knows whether it was heard"
 
 
 class Worker(Opener, Sealer, Protocol):
@@ -51,18 +58,27 @@ class Conversation:
         random: Callable[[int], bytes] = urandom,
         keep_now: Callable[[], None] = lambda: None,
         later: Later = lambda _, call: call(),
+        ledger: Ledger | None = None,
+        failed: Callable[[ClientError], None] = lambda _: None,
     ) -> None:
         """Take our keys, the worker, what sends to the relay, where events go, and the clock (wall time).
 
         `keep` hears whenever something changed that the key store must have some time, `keep_now` when it must have
         it before anything else is told or sent: see `keeping`. `later` calls something after so many seconds.
+        `failed` hears of a `ledger` that cannot be written.
         """
         self.name = secrets.person.name
         self._random = random
+        self._ledger = NoLedger() if ledger is None else ledger
+        self._failed = failed
+        self._later = later
+        self._now_ms = now_ms
         in_order = InOrder(tell)
         self._tell = in_order.tell
-        self._hearing = Hearing(self.name, worker, in_order, send, now_ms, keep)
-        self._saying = Saying(worker, send, self._tell, now_ms, keep, lambda: self._rooms.post_everywhere())
+        self._hearing = Hearing(self.name, worker, in_order, send, now_ms, keep, self._ledger, self._flush)
+        self._saying = Saying(
+            worker, send, self._tell, now_ms, keep, lambda: self._rooms.post_everywhere(), self._flush
+        )
         self._people = People(secrets, send, self._tell, keep_now)
         self._following = Following(secrets, self._people, send, self._tell, keep, keep_now)
         self._membership = Membership(secrets.person, self._people, send, self._tell, now_ms)
@@ -70,6 +86,34 @@ class Conversation:
         self._rooms = Rooms(self.name, parts, send, self._tell, keep, later)
         self._links = 0
         self._is_lost_told = False
+        self._flushing = False
+
+    def begin(self) -> None:
+        """What the last run of the program could not say to the end is said by this one."""
+        for line in self._ledger.unsent():
+            if self._now_ms() - line.said_ms > LINE_MS:
+                self._tell(NotSent(line.room, _TOO_OLD, line.text, line.label))
+                continue
+            is_direct = direct_pair(line.room) is not None
+            room = self._rooms.by_name.setdefault(line.room, Room(line.room, stay=not is_direct, is_open=False))
+            room.outbox[line.post_id] = Pending(line.post_id, line.text, line.label, repeated=True)
+
+    def _flush(self) -> None:
+        """Have on the disk what was said, and what is about to be told."""
+        self._ledger.keep_only(each for room in self._rooms.by_name.values() for each in room.outbox)
+        try:
+            self._ledger.flush()
+        except ClientError as wrong:
+            self._failed(wrong)
+
+    def _flush_soon(self) -> None:
+        if not self._flushing:
+            self._flushing = True
+            self._later(0, self._flushed)
+
+    def _flushed(self) -> None:
+        self._flushing = False
+        self._flush()
 
     # Commands. Each answers by events; what is impossible at once is an `Error` or a `NotSent`.
 
@@ -94,6 +138,8 @@ class Conversation:
             return
         pending = Pending(self._random(16), text, label)
         state.outbox[pending.post_id] = pending
+        self._ledger.say(Line(pending.post_id, room, text, label, self._now_ms()))
+        self._flush_soon()
         if not state.entered:
             self._rooms.ask(state)
         else:
@@ -229,6 +275,10 @@ class Conversation:
     def stored(self) -> None:
         """The secrets are stored as `pack` left them."""
         self._rooms.stored()
+        for room in self._rooms.by_name.values():
+            if room.secure is not None:
+                self._ledger.stored(room.secure.roster.room_id, room.place[0])
+        self._flush()
 
     # What the link tells.
 

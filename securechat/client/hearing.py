@@ -9,6 +9,7 @@ from twisted.python.failure import Failure
 
 from securechat.client import events
 from securechat.client.events import Event, Missed, Unreadable, time_of
+from securechat.client.ledger import Ledger
 from securechat.client.ordered import InOrder, Slot
 from securechat.client.room import Room
 from securechat.client.seldom import Seldom
@@ -53,10 +54,13 @@ class Hearing:
         send: Callable[[Ask], None],
         now_ms: Callable[[], int],
         keep: Callable[[], None],
+        ledger: Ledger,
+        flush: Callable[[], None],
     ) -> None:
         """Take who we are, the worker, where events go, what sends a question to the relay, and the clock.
 
-        `keep` hears when messages were opened: the sessions have moved.
+        `keep` hears when messages were opened: the sessions have moved. What is told stands in the `ledger` before,
+        which `flush` brings to the disk.
         """
         self.opening = 0
         self._name = name
@@ -65,6 +69,8 @@ class Hearing:
         self._send = send
         self._now_ms = now_ms
         self._keep = keep
+        self._ledger = ledger
+        self._flush = flush
         self._asks = Seldom(ASKS)
         self._asks_each = Seldom(ASKS_EACH)
 
@@ -132,6 +138,10 @@ class Hearing:
         told: list[Event] = []
         for outcome in batch.finish(texts):
             told += self._outcome(room, outcome, late, outcome.seq in repeated)
+        seqs = [event.seq for event in told if isinstance(event, events.Message)]
+        if seqs and room.secure is not None:
+            self._ledger.tell(room.secure.roster.room_id, seqs)
+            self._flush()
         slot.fill(told)
         self._keep()
 
@@ -163,7 +173,7 @@ class Hearing:
         name = opened.sender.name
         if opened.gap is not None:
             told.append(events.Gap(room.name, name, *opened.gap))
-        if room.is_new(opened.sender.identity, opened.said.message_id):
+        if room.is_new(opened.sender.identity, opened.said.message_id) and not self._was_told(room, opened):
             told.append(
                 events.Message(
                     room.name,
@@ -178,6 +188,10 @@ class Hearing:
                 )
             )
         return told
+
+    def _was_told(self, room: Room, opened: Opened) -> bool:
+        """Whether the last run of the program told a message, and was killed before it stored that."""
+        return room.secure is not None and self._ledger.was_told(room.secure.roster.room_id, opened.seq)
 
     def _ask(self, room: Room, held: Held) -> None:
         """Ask the sender's device for the key of a session; log and session keys come by themselves."""

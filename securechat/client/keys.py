@@ -44,6 +44,11 @@ class KeyFile:
         self._held: int | None = None
 
     @property
+    def ledger_path(self) -> Path:
+        """Where what must survive at once is written, by who holds the store."""
+        return self.path.with_suffix(".ledger")
+
+    @property
     def exists(self) -> bool:
         """Whether there are keys, or were."""
         return self.path.exists() or self._had_keys

@@ -52,10 +52,12 @@ class Saying:
         now_ms: Callable[[], int],
         changed: Callable[[], None],
         freed: Callable[[], None],
+        flush: Callable[[], None],
     ) -> None:
         """Take the worker, what sends to the relay, where events go, the clock, and two who hear of changes.
 
         `changed` hears of new secrets, `freed` when a room's job is done: it lets every room post what it can.
+        `flush` brings to the disk what was said.
         """
         self._worker = worker
         self._send = send
@@ -63,6 +65,7 @@ class Saying:
         self._now_ms = now_ms
         self._changed = changed
         self._freed = freed
+        self._flush = flush
         self._link = 0
         self._window = 0
         self._unanswered = 0
@@ -229,6 +232,7 @@ class Saying:
         current = link == self._link and room.secure is secure and pending.post_id in room.outbox and room.entered
         if current and epoch == secure.roster.epoch:
             pending.job, pending.posted = job, True
+            self._flush()
             self._send(wire.Post(room.name, epoch, [(pending.post_id, frame)]))
         else:
             # Nobody was given it: the next message says so.

@@ -200,7 +200,7 @@ class StartTests(BackCase):
         self.nothing_odd(self.bob)
 
     def test_killed(self) -> None:
-        """A program that was killed before it stored what it was told is told that again, and misses nothing."""
+        """A program that was killed before it stored what it was told, and keeps no ledger, is told that again."""
         self.says(self.alice, "1")
         self.stores(self.bob)
         self.says(self.alice, "2")

@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.client.conversation import Conversation
 from securechat.client.events import Event, Message, NotSent, Sent
+from securechat.client.ledger import Ledger, NoLedger
 from securechat.client.login import Login
 from securechat.crypto import aead
 from securechat.e2e.identity import Person as Keys
@@ -88,6 +89,7 @@ class Person:
         self.town = town
         self.worker = HandWorker(at_once)
         self.secrets = Secrets(keys, PrekeyRing(keys.device))
+        self.ledger: Ledger = NoLedger()
         self.events: list[Event] = []
         self.up: deque[bytes] = deque()
         self.down: deque[wire.FromRelay] = deque()
@@ -110,7 +112,9 @@ class Person:
             self._keep,
             self._random,
             later=self.town.later,
+            ledger=self.ledger,
         )
+        self.conversation.begin()
 
     def _keep(self) -> None:
         self.kept += 1

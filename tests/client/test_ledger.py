@@ -1,0 +1,224 @@
+"""What a client that is killed has written down: what was said and not acknowledged, and what was told."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from stat import S_IMODE
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from securechat.client.conversation import LINE_MS
+from securechat.client.errors import ClientError
+from securechat.client.events import NotSent, Sent
+from securechat.client.ledger import DiskLedger, Line
+from tests.client.test_coming_back import BackCase
+from tests.client.town import LOBBY, Person
+from tests.relay.people import NOW_MS
+
+SEED = b"s" * 32
+
+
+def line(number: int, room: str = LOBBY) -> Line:
+    """Something that was said."""
+    return Line(b"%016d" % number, room, f"unmistakable {number}", None if number % 2 else f"label{number}", NOW_MS)
+
+
+class LedgerTests(SynchronousTestCase):
+    """The file."""
+
+    def setUp(self) -> None:
+        """Have a place for it."""
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        self.path = directory / "alice.ledger"
+
+    def open(self, seed: bytes = SEED) -> DiskLedger:
+        """Open it, as the next run of the program."""
+        ledger = DiskLedger(self.path, seed)
+        self.addCleanup(ledger._connection.close)
+        return ledger
+
+    def filled(self) -> DiskLedger:
+        """One with three lines."""
+        ledger = self.open()
+        for number in (1, 2, 3):
+            ledger.say(line(number))
+        ledger.flush()
+        return ledger
+
+    def assert_refused(self, words: str, seed: bytes = SEED) -> None:
+        """It is not opened, and one line says why and what to do."""
+        wrong = self.assertRaises(ClientError, DiskLedger, self.path, seed)
+        self.assertIn(words, str(wrong))
+        self.assertIn(str(self.path), str(wrong))
+        self.assertNotIn("\n", str(wrong))
+
+    def test_lines(self) -> None:
+        """What was said is there for the next run, in its order, but for what was acknowledged."""
+        ledger = self.filled()
+        self.assertEqual([line(1), line(2), line(3)], self.open().unsent())
+        ledger.keep_only([line(1).post_id, line(3).post_id])
+        ledger.flush()
+        again = self.open()
+        self.assertEqual([line(1), line(3)], again.unsent())
+        again.say(line(4))
+        again.flush()
+        self.assertEqual([line(1), line(3), line(4)], self.open().unsent())
+
+    def test_not_flushed(self) -> None:
+        """What was not flushed is not there."""
+        self.filled().say(line(4))
+        self.assertEqual(3, len(self.open().unsent()))
+
+    def test_told(self) -> None:
+        """What was told is known to the next run, room by room, until the key store has it."""
+        ledger = self.open()
+        ledger.tell(b"r" * 32, [4, 5, 7])
+        ledger.flush()
+        again = self.open()
+        self.assertEqual([4, 5, 7], [seq for seq in range(9) if again.was_told(b"r" * 32, seq)])
+        self.assertFalse(again.was_told(b"q" * 32, 4))
+        again.stored(b"r" * 32, 5)
+        again.stored(b"q" * 32, 9)
+        again.flush()
+        last = self.open()
+        for each in (again, last):
+            self.assertEqual([7], [seq for seq in range(9) if each.was_told(b"r" * 32, seq)])
+
+    def test_end_of_a_run(self) -> None:
+        """At the end of a run nothing is left that was said: its user knows that it was not sent."""
+        self.filled().close()
+        self.assertEqual([], self.open().unsent())
+
+    def test_secrecy(self) -> None:
+        """Its files are for their owner alone, and say neither what was said, nor where, nor under which id."""
+        ledger = self.filled()
+        ledger.tell(b"room" * 8, [4])
+        ledger.flush()
+        files = list(self.path.parent.iterdir())
+        self.assertLess(1, len(files))
+        for path in files:
+            self.assertEqual(0o600, S_IMODE(path.stat().st_mode))
+            for secret in (b"unmistakable", LOBBY.encode(), line(1).post_id, b"label2", b"room" * 8):
+                self.assertNotIn(secret, path.read_bytes())
+
+    def test_other_keys(self) -> None:
+        """One of other keys is refused."""
+        self.filled().flush()
+        self.assert_refused("is damaged, or of other keys", b"t" * 32)
+
+    def test_damaged(self) -> None:
+        """A row that was changed, and a file that is none, are refused."""
+        ledger = self.filled()
+        ledger._connection.execute("UPDATE said SET row = row || x'00' WHERE id = 2")
+        self.assert_refused("is damaged, or of other keys")
+        ledger._connection.close()
+        self.path.with_name("alice.ledger-wal").unlink(missing_ok=True)
+        self.path.write_bytes(b"nothing of the kind" * 100)
+        self.assert_refused("cannot be used (SQLITE_NOTADB)")
+
+    def test_not_ours(self) -> None:
+        """A database of something else, and one of a newer version, are refused and stay as they are."""
+        self.filled()
+        for pragma, words in (
+            ("user_version=2", "was made by a newer version"),
+            ("application_id=7", "is something"),
+        ):
+            with sqlite3.connect(self.path) as connection:
+                connection.execute(f"PRAGMA {pragma}")
+            connection.close()
+            self.assert_refused(words)
+
+    def test_cannot_be_written(self) -> None:
+        """What cannot be written is a failure in one line, which says nothing of what was said."""
+        ledger = self.filled()
+        ledger._connection.execute("DROP TABLE said")
+        ledger.say(line(4))
+        wrong = self.assertRaises(ClientError, ledger.flush)
+        self.assertIn("cannot be written (SQLITE_ERROR)", str(wrong))
+        self.assertNotIn("unmistakable", str(wrong))
+
+
+class KilledTests(BackCase):
+    """Programs with such a file that are killed."""
+
+    def setUp(self) -> None:
+        """Alice and Bob have one each."""
+        super().setUp()
+        self.paths = {who.name: Path(self.mktemp()) for who in (self.alice, self.bob)}
+        for who in (self.alice, self.bob):
+            self.stores(who)
+            self.kill(who)
+
+    def kill(self, who: Person) -> None:
+        """Kill somebody's program, and start it with what is on its disk."""
+        who.ledger = DiskLedger(self.paths[who.name], who.keys.identity.seed)
+        self.addCleanup(who.ledger._connection.close)
+        self.restart(who)
+        who.forget()
+
+    def test_told_once(self) -> None:
+        """What was told and not stored comes again, and is not told again; what comes then is."""
+        self.says(self.alice, "1", "2")
+        self.assertEqual(2, len(self.bob.heard()))
+        self.kill(self.bob)
+        self.says(self.alice, "3")
+        self.assertEqual([("alice", "3")], self.bob.heard())
+        self.nothing_odd(self.bob)
+
+    def test_said_and_never_posted(self) -> None:
+        """A line that was typed without a link is said by the next run, once."""
+        self.alice.lose()
+        self.alice.conversation.say(LOBBY, "typed", "label")
+        self.kill(self.alice)
+        self.town_.settle()
+        self.assertEqual([("alice", "typed")], self.bob.heard())
+        self.kill(self.alice)
+        self.assertEqual([("alice", "typed")], self.bob.heard())
+
+    def test_taken_and_not_acknowledged(self) -> None:
+        """A line that the relay had taken is acknowledged to the next run, and nobody hears it twice."""
+        self.alice.conversation.say(LOBBY, "taken", "label")
+        for _ in range(4):
+            self.town_.turn()
+            self.alice.move_up()
+            self.alice.worker.work()
+        self.town_.settle(self.alice)
+        self.assertEqual([("alice", "taken")], self.bob.heard())
+        self.kill(self.alice)
+        self.says(self.alice, "next")
+        self.assertEqual([("alice", "taken"), ("alice", "next")], self.bob.heard())
+        self.nothing_odd(self.bob)
+
+    def test_acknowledged_again(self) -> None:
+        """The next run tells of a line of the last one by its label that it was sent."""
+        self.alice.lose()
+        self.alice.conversation.say(LOBBY, "typed", "label")
+        who = self.alice
+        who.ledger = DiskLedger(self.paths[who.name], who.keys.identity.seed)
+        self.addCleanup(who.ledger._connection.close)
+        self.restart(who)
+        self.assertEqual([("typed", "label")], [(sent.text, sent.id) for sent in who.told(Sent)])
+
+    def test_too_old(self) -> None:
+        """A line of more than 14 days ago is given back."""
+        self.alice.lose()
+        self.alice.conversation.say(LOBBY, "old", "label")
+        self.town_.skipped_ms = LINE_MS + 1
+        ledger = self.alice.ledger = DiskLedger(self.paths["alice"], self.alice.keys.identity.seed)
+        self.addCleanup(ledger._connection.close)
+        self.alice.begin()
+        self.assertEqual([("old", "label")], [(each.text, each.id) for each in self.alice.told(NotSent)])
+        self.assertEqual(0, self.alice.conversation.unacknowledged)
+
+    def test_on_the_disk_before_it_is_posted(self) -> None:
+        """When a line is posted it is on the disk."""
+        self.alice.conversation.say(LOBBY, "hello")
+        for _ in range(4):
+            self.town_.turn()
+            self.alice.move_up()
+            self.alice.worker.work()
+        ledger = DiskLedger(self.paths["alice"], self.alice.keys.identity.seed)
+        self.addCleanup(ledger._connection.close)
+        self.assertEqual(["hello"], [each.text for each in ledger.unsent()])
