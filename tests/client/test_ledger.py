@@ -12,6 +12,7 @@ from securechat.client.conversation import LINE_MS
 from securechat.client.errors import ClientError
 from securechat.client.events import NotSent, Sent
 from securechat.client.ledger import DiskLedger, Line
+from securechat.wire import messages as wire
 from tests.client.test_coming_back import BackCase
 from tests.client.town import LOBBY, Person
 from tests.relay.people import NOW_MS
@@ -111,7 +112,7 @@ class LedgerTests(SynchronousTestCase):
     def test_damaged(self) -> None:
         """A row that was changed, and a file that is none, are refused."""
         ledger = self.filled()
-        ledger._connection.execute("UPDATE said SET row = row || x'00' WHERE id = 2")
+        ledger._connection.execute("UPDATE said SET row = zeroblob(100) WHERE id = 2")
         self.assert_refused("is damaged, or of other keys")
         ledger._connection.close()
         self.path.with_name("alice.ledger-wal").unlink(missing_ok=True)
@@ -158,6 +159,15 @@ class KilledTests(BackCase):
         self.restart(who)
         who.forget()
 
+    def posts(self) -> None:
+        """Let Alice come as far as her post, and hear no acknowledgement."""
+        while not self.alice.said(wire.Post):
+            self.town_.turn()
+            self.alice.move_up()
+            self.alice.worker.work()
+            self.alice.move_down()
+        self.alice.move_up()
+
     def test_told_once(self) -> None:
         """What was told and not stored comes again, and is not told again; what comes then is."""
         self.says(self.alice, "1", "2")
@@ -180,10 +190,7 @@ class KilledTests(BackCase):
     def test_taken_and_not_acknowledged(self) -> None:
         """A line that the relay had taken is acknowledged to the next run, and nobody hears it twice."""
         self.alice.conversation.say(LOBBY, "taken", "label")
-        for _ in range(4):
-            self.town_.turn()
-            self.alice.move_up()
-            self.alice.worker.work()
+        self.posts()
         self.town_.settle(self.alice)
         self.assertEqual([("alice", "taken")], self.bob.heard())
         self.kill(self.alice)
@@ -215,10 +222,7 @@ class KilledTests(BackCase):
     def test_on_the_disk_before_it_is_posted(self) -> None:
         """When a line is posted it is on the disk."""
         self.alice.conversation.say(LOBBY, "hello")
-        for _ in range(4):
-            self.town_.turn()
-            self.alice.move_up()
-            self.alice.worker.work()
+        self.posts()
         ledger = DiskLedger(self.paths["alice"], self.alice.keys.identity.seed)
         self.addCleanup(ledger._connection.close)
         self.assertEqual(["hello"], [each.text for each in ledger.unsent()])
