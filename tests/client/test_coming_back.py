@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from securechat.client.events import Error, Gap, Held, Missed, Unreadable
+from securechat.client.events import Error, Gap, Held, Keyed, Link, Missed, Unreadable
 from securechat.client.keys import KeyFile
+from securechat.e2e.keystore import Place
+from securechat.e2e.room import SecureRoom
 from securechat.relay.factory import RelayFactory
 from securechat.relay.journal import Journal
 from securechat.relay.kept import KeptBans, KeptLog, KeptOwners, restore
@@ -145,7 +147,10 @@ class LinkTests(BackCase):
             other.conversation.enter(LOBBY)
             self.town_.settle()
             self.says(self.alice, f"2{number}")
+        self.bob.forget()
         self.back(self.bob)
+        # One of the present epoch; those of the past are for reading only.
+        self.assertEqual(1, len(self.bob.told(Keyed)))
         self.says(self.bob, "all read")
         self.assertEqual([("alice", each) for each in ("1", "20", "21")], self.bob.heard())
         self.assertEqual([("bob", "all read")], self.alice.heard())
@@ -161,6 +166,16 @@ class LinkTests(BackCase):
         self.back(self.bob)
         self.assertEqual([("alice", "1"), ("alice", "2")], self.bob.heard())
         self.nothing_odd(self.bob)
+
+    def test_told_once(self) -> None:
+        """That the link is lost is told once, however often it is tried in vain, and the next time again."""
+        self.bob.forget()
+        self.bob.lose()
+        for _ in range(3):
+            self.bob.conversation.link_down("relay", "nobody answers", 2.0)
+        self.back(self.bob)
+        self.bob.lose()
+        self.assertEqual([False, True, False], [link.up for link in self.bob.told(Link)])
 
     def test_expired(self) -> None:
         """What the relay does not have any more is told, with the reason, and nothing else is missing."""
@@ -244,6 +259,16 @@ class StartTests(BackCase):
         self.assertEqual(["1", "2", "4", "3"], [text for _, text in self.bob.heard()])
         self.assertEqual([], self.bob.told(Unreadable))
 
+    def test_a_place_in_another_room(self) -> None:
+        """Where the place that was stored is in another room of that name, all of this one is asked for."""
+        self.stores(self.bob)
+        self.bob.lose()
+        self.says(self.alice, "1", "2")
+        self.bob.secrets.places[LOBBY] = Place(b"another room".ljust(32), 50, 60)
+        self.restart(self.bob)
+        self.assertEqual(["1", "2"], [text for _, text in self.bob.heard()])
+        self.nothing_odd(self.bob)
+
     def test_another_room_of_that_name(self) -> None:
         """Of a room that was founded anew under a name nothing is passed over for what was known of the old one."""
         self.says(self.alice, "1", "2", "3")
@@ -279,6 +304,13 @@ class SeenTests(BackCase):
         self.stores(self.bob)
         self.assertEqual(1, len(self.seen()))
         self.assertEqual(0, len(self.town_.factory.rooms.memberships.hands.waiting))
+
+    def test_not_keys_that_wait(self) -> None:
+        """Keys of which one still waits for the log are not said to be stored."""
+        self.patch(SecureRoom, "holds_keys", True)
+        self.says(self.alice, "1")
+        self.stores(self.bob)
+        self.assertEqual([(LOBBY, 1, 0)], self.seen())
 
     def test_not_what_is_being_opened(self) -> None:
         """What is on its way through the worker is neither stored nor seen."""

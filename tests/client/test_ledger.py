@@ -156,8 +156,8 @@ class KilledTests(BackCase):
         """Kill somebody's program, and start it with what is on its disk."""
         who.ledger = DiskLedger(self.paths[who.name], who.keys.identity.seed)
         self.addCleanup(who.ledger._connection.close)
-        self.restart(who)
         who.forget()
+        self.restart(who)
 
     def posts(self) -> None:
         """Let Alice come as far as her post, and hear no acknowledgement."""
@@ -221,6 +221,7 @@ class KilledTests(BackCase):
 
     def test_on_the_disk_before_it_is_posted(self) -> None:
         """When a line is posted it is on the disk."""
+        self.patch(self.alice.conversation, "_later", lambda *_: None)
         self.alice.conversation.say(LOBBY, "hello")
         self.posts()
         ledger = DiskLedger(self.paths["alice"], self.alice.keys.identity.seed)

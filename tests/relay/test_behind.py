@@ -299,6 +299,9 @@ class GoneTests(HistoryCase):
         for client, seq in ((self.alice, 2**63 - 1), (self.bob, 2), (self.bob, 1), (carol, 1)):
             client.does(Seen([(ROOM, seq, 0), ("#nowhere", 1, 0)]))
         self.assertEqual({ROOM: 2}, self.here.factory.rooms.done_with())
+        self.say(b"3")
+        self.bob.does(Seen([(ROOM, 3, 0)]))
+        self.assertEqual({ROOM: 2}, self.here.factory.rooms.done_with())
 
     def test_cursors_are_kept(self) -> None:
         """What was seen is known after a restart."""
