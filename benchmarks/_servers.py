@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,6 +39,7 @@ RELAY_KEPT: Final = "relay kept"
 """Over TCP, and with a store: the other two keep nothing."""
 RELAYS: Final = (RELAY_TCP, RELAY_TLS, RELAY_KEPT)
 SEED: Final = "seed"
+STATUS: Final = "status.sock"
 
 _SEED_SERVER: Final = """
 from twisted.internet import reactor, protocol
@@ -125,6 +127,8 @@ class Server:
     process: subprocess.Popen[str]
     port: int
     tls: SSL.Context | None
+    status: str
+    """Where a relay that keeps everything tells of itself."""
 
     @property
     def is_relay(self) -> bool:
@@ -152,6 +156,16 @@ class Server:
         """The processor time that it has had."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def commits(self) -> tuple[int, int]:
+        """How often a relay has committed, and how many rows."""
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(self.status)
+            sock.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            told = b"".join(iter(partial(sock.recv, 1 << 16), b"")).decode()
+        counters = re.findall(r"^securechat_engine_batch(?:es|_rows)_total ([0-9.]+)$", told, re.M)
+        commits, rows = (int(float(counter)) for counter in counters)
+        return commits, rows
 
 
 @dataclass
@@ -280,7 +294,9 @@ def serving(kind: str, core: int | None) -> Iterator[Server]:
             command = [str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile=", "securechat",
                        "--listen", "tcp:0:interface=127.0.0.1", "--data", data, "--post-rate", "0",
                        "--byte-rate", "0", "--max-clients", "20000"]  # fmt: skip
-            if kind != RELAY_KEPT:
+            if kind == RELAY_KEPT:
+                command += ["--status", f"unix:{data}/{STATUS}"]
+            else:
                 command.append("--in-memory")
             if kind != RELAY_TLS:
                 command.append("--plaintext")
@@ -300,7 +316,7 @@ def serving(kind: str, core: int | None) -> Iterator[Server]:
                     os.sched_setaffinity(int(task), {core})
             port = port or _announced_port(process)
             _wait_for(port)
-            yield Server(kind, process, port, context)
+            yield Server(kind, process, port, context, f"{data}/{STATUS}")
         finally:
             process.send_signal(signal.SIGTERM)
             process.communicate()

@@ -79,6 +79,20 @@ def rate(rooms: list[Room], measure: Callable[[], Rate]) -> Taken:
     return Taken(result.deliveries / result.seconds, (server.cpu_s() - before) * 1e6 / result.deliveries)
 
 
+def committed(seconds: float, *, rows: bool) -> Measure:
+    """Commits in a second while 256 messages are on their way from one to one, or the rows of each."""
+
+    def measure(rooms: list[Room]) -> Taken:
+        server = rooms[0].server
+        commits_before, rows_before = server.commits()
+        took = stream(rooms[0], 256, seconds).seconds
+        commits_now, rows_now = server.commits()
+        commits = commits_now - commits_before
+        return Taken((rows_now - rows_before) / commits if rows else commits / took)
+
+    return with_rooms(1, 2, measure)
+
+
 def idle(connections: int) -> Measure:
     """KiB of the server's memory for each connection that is logged in and says nothing."""
 
@@ -114,6 +128,8 @@ def works(seconds: float, connections: int) -> dict[str, tuple[str, Measure]]:
         "1 to 1, latency p99": ("us", delays(99)),
         "1 to 1, 256 in flight": ("messages/s", streams(2, 256)),
         "1 to 1, 256 in flight, runs": ("messages/s", streams(2, 256, 32)),
+        "1 to 1, 256 in flight, kept": ("commits/s", committed(seconds, rows=False)),
+        "1 to 1, 256 in flight, batch": ("rows", committed(seconds, rows=True)),
         "1 to 100, one in flight": ("deliveries/s", streams(101, 1)),
         "1 to 100, 64 in flight": ("deliveries/s", streams(101, 64)),
         "1 to 1000, one in flight": ("deliveries/s", streams(1001, 1)),
@@ -128,6 +144,8 @@ def works(seconds: float, connections: int) -> dict[str, tuple[str, Measure]]:
 
 def takes(kind: str, work: str) -> bool:
     """Whether a work makes sense on a server: only ours has rooms, and Python is too slow for a thousand by TLS."""
+    if work.endswith((" kept", " batch")):
+        return kind == RELAY_KEPT
     if work.startswith(("10 rooms", "idle")):
         return kind in RELAYS or (kind == SEED and work.startswith("idle"))
     return not (kind == RELAY_TLS and "1000" in work)
