@@ -214,42 +214,37 @@ class Rooms:
         else:
             room.present.discard(presence.name)
             self._tell(events.Gone(room.name, presence.name))
-            self.call_in(room)
         self._saying.post(room)
 
     def call_in(self, room: Room) -> None:
-        """Something waits in a room: in one of two, see that the other one is there to hear it."""
+        """Something waits in a room: into one of two the other one, who has left it, is brought again."""
         other = other_of(room.name, self.name)
-        if other is None or not room.outbox:
+        if other is None or not room.outbox or self.member(room.name, other) is not None:
             return
-        if self.member(room.name, other) is not None:
-            if other not in room.present:
-                self._give_up(room, f"{other} is not here")
-        elif not room.guests and not room.calling:
-            # They have left it, and are brought in again.
+        if not room.guests and not room.calling:
             room.calling = True
-            self._people.look_up(other, lambda certificate, online: self._called(room, certificate, online))
+            self._people.look_up(other, lambda certificate, _: self._called(room, certificate))
 
-    def _called(self, room: Room, certificate: Certificate | None, online: bool) -> None:
+    def _called(self, room: Room, certificate: Certificate | None) -> None:
         room.calling = False
-        why = self._why_not(room, certificate, online)
+        why = self._why_not(room, certificate)
         if why is not None:
             self._give_up(room, why)
         elif certificate is not None:
             room.guests = [certificate]
             self._membership.add_guests(room)
 
-    def _why_not(self, room: Room, certificate: Certificate | None, online: bool) -> str | None:
+    def _why_not(self, room: Room, certificate: Certificate | None) -> str | None:
         """Why the other one of a room of two cannot be talked to now, or None."""
         other = other_of(room.name, self.name)
-        if certificate is None or not online:
-            return f"{other} is not here"
+        if certificate is None:
+            return f"nobody is called {other} here"
         if not self._people.meet(room.name, certificate):
             return f"the key of {other} changed, and nobody has accepted the new one"
         return None
 
     def _give_up(self, room: Room, why: str) -> None:
-        """Nothing is kept for who is away: what is not posted yet is not sent."""
+        """What is not posted yet is not sent."""
         for pending in [each for each in room.outbox.values() if not each.posted]:
             del room.outbox[pending.post_id]
             self._tell(NotSent(room.name, why, pending.text, pending.label))
@@ -400,10 +395,10 @@ class Rooms:
         if other is None:
             self._membership.found(room)
         else:
-            self._people.look_up(other, lambda certificate, online: self._found_direct(room, certificate, online))
+            self._people.look_up(other, lambda certificate, _: self._found_direct(room, certificate))
 
-    def _found_direct(self, room: Room, certificate: Certificate | None, online: bool) -> None:
-        why = self._why_not(room, certificate, online)
+    def _found_direct(self, room: Room, certificate: Certificate | None) -> None:
+        why = self._why_not(room, certificate)
         if why is not None:
             self._forget(room, why)
         elif certificate is not None:

@@ -17,6 +17,9 @@ from securechat.relay.writer import Writer
 
 TIDY_S: Final = 3600.0
 
+HANG_S: Final = 3.0
+"""For how long the end of the relay waits for its disk. What is not kept by then was never said."""
+
 
 class Durable(MultiService):
     """Has the relay as its child, which is heard from when the store is read, and stops before the store."""
@@ -38,7 +41,9 @@ class Durable(MultiService):
         self._journal = journal
         self._relay = relay
         self._restore = restore
+        self._clock = clock
         self._give_up = give_up
+        self._hangs = False
         self._broken: Deferred[None] = Deferred()
         self._tidying = LoopingCall(lambda: writer.tidy(now_ms(), relay.factory.rooms.done_with()))
         self._tidying.clock = clock
@@ -71,5 +76,18 @@ class Durable(MultiService):
         yield super().stopService()
         if self._tidying.running:
             self._tidying.stop()
+        waiting = self._clock.callLater(HANG_S, self._hang)
         yield DeferredList([self._journal.finish(), self._broken], fireOnOneCallback=True)
+        if self._hangs:
+            # Its thread is in the middle of a write, and ends with the process.
+            return
+        waiting.cancel()
         yield self._writer.stop()
+
+    def _hang(self) -> None:
+        """The disk does not answer, and perhaps never will."""
+        self._log.critical("the disk does not answer, and the relay ends without waiting for it")
+        self._hangs = True
+        self._give_up()
+        if not self._broken.called:
+            self._broken.callback(None)

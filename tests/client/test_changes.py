@@ -224,7 +224,7 @@ class DirectTests(TownCase):
         bob.lose()
         alice.conversation.direct("bob", "four")
         town.settle()
-        self.assertEqual(alice.given_up(), [("four", "bob is not here")])
+        self.assertEqual((alice.given_up(), alice.acknowledged()[-1:]), ([], ["four"]))
 
     def test_called_in_once(self) -> None:
         """While somebody is on their way into a room of two another look at its log brings nobody in twice."""

@@ -165,7 +165,7 @@ class StatusTests(ProgramCase):
 
     def test_failed(self) -> None:
         """1: what was said could not be sent."""
-        self.assert_fails(1, "send", "alice", "@nobody", "hi", says="nobody is not here")
+        self.assert_fails(1, "send", "alice", "@nobody", "hi", says="nobody is called nobody here")
         self.assert_fails(1, "send", "alice", "@alice", "hi", says="your own name")
 
     def test_usage(self) -> None:

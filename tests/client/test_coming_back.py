@@ -177,6 +177,20 @@ class LinkTests(BackCase):
         self.bob.lose()
         self.assertEqual([False, True, False], [link.up for link in self.bob.told(Link)])
 
+    def test_to_somebody_who_is_away(self) -> None:
+        """What is said to one who is away is kept for them, also when it is the first thing that is said there."""
+        (carol,) = self.town_.come("carol")
+        for each in (self.bob, carol):
+            each.lose()
+        for name in ("bob", "carol"):
+            self.alice.conversation.direct(name, f"hello {name}")
+        self.town_.settle()
+        self.assertEqual([], self.alice.given_up())
+        for each in (self.bob, carol):
+            self.back(each)
+        self.assertEqual([("alice", "hello bob")], self.bob.heard("@alice+bob"))
+        self.assertEqual([("alice", "hello carol")], carol.heard("@alice+carol"))
+
     def test_expired(self) -> None:
         """What the relay does not have any more is told, with the reason, and nothing else is missing."""
         self.says(self.alice, "1")

@@ -58,7 +58,7 @@ class FullDiskTests(DiskCase):
         self.reads(relay)
         disk.empty()
         self.becomes(relay, 200, b"ready\n")
-        self.finishes(members, clients, since, declined=["failed"])
+        self.finishes(members, clients, since, declined=["storage-full"])
         relay.ends()
 
     def full(self, disk: Disk) -> None:
@@ -81,7 +81,7 @@ class FullDiskTests(DiskCase):
         self.becomes(relay, 200, b"ready\n")
         for client in clients:
             self.assertEqual([True], [event["up"] for event in client.events() if event["type"] == "link"])
-        self.finishes(members, clients, since, declined=["failed"])
+        self.finishes(members, clients, since, declined=["storage-full"])
         relay.kill()
         self.has_kept(self.copy(), members, [len(each.life.acked) for each in members.each])
         self.measured(f"on {disk.name}; {members.declined.total()} declined, and taken again after {took:.2f} s")
@@ -217,4 +217,24 @@ class BrokenDiskTests(DiskCase):
         self.finishes(members, clients, since)
         self.assertLess(took, 7)
         self.measured(f"not ready after {took:.1f} s")
+        relay.ends()
+
+    def test_ends_while_it_hangs(self) -> None:
+        """Told to stop while the disk does not answer it ends all the same, and nothing acknowledged is missing."""
+        relay, members, clients, since = self.begins(*STATUS)
+        self.more_is_acknowledged(members)
+        self.disk["mode"] = SYNC_HANGS
+        self.until(lambda: self.disk["failures"] > 0, 5)
+        began = time.monotonic()
+        relay.terminate()
+        self.assertEqual(1, relay.wait())
+        took = time.monotonic() - began
+        self.assertIn("the disk does not answer", relay.output)
+        self.disk["mode"] = FINE
+        copy, acked = self.copy(), [len(each.life.acked) for each in members.each]
+        relay = self.start()
+        self.has_kept(copy, members, acked)
+        self.finishes(members, clients, since)
+        self.measured(f"ended after {took:.1f} s")
+        self.assertLess(took, 15)
         relay.ends()
