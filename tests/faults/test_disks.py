@@ -58,7 +58,7 @@ class FullDiskTests(DiskCase):
         self.reads(relay)
         disk.empty()
         self.becomes(relay, 200, b"ready\n")
-        self.finishes(members, clients, since, declined=["failed"])
+        self.finishes(members, clients, since, declined=["storage-full"])
         relay.ends()
 
     def full(self, disk: Disk) -> None:
@@ -81,7 +81,7 @@ class FullDiskTests(DiskCase):
         self.becomes(relay, 200, b"ready\n")
         for client in clients:
             self.assertEqual([True], [event["up"] for event in client.events() if event["type"] == "link"])
-        self.finishes(members, clients, since, declined=["failed"])
+        self.finishes(members, clients, since, declined=["storage-full"])
         relay.kill()
         self.has_kept(self.copy(), members, [len(each.life.acked) for each in members.each])
         self.measured(f"on {disk.name}; {members.declined.total()} declined, and taken again after {took:.2f} s")
