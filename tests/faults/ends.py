@@ -89,8 +89,8 @@ class EndCase(FaultCase):
 
     def all_is_there(
         self, members: Members, clients: Sequence[Client], since: int, declined: Sequence[str] = ()
-    ) -> list[str]:
-        """Nobody says anything more: the checker finds nothing wrong; what was told to be missed.
+    ) -> None:
+        """Nobody says anything more: the checker finds nothing wrong, and nobody was told that they missed anything.
 
         Nothing was declined but by the codes that are given.
         """
@@ -98,8 +98,8 @@ class EndCase(FaultCase):
         self.until(lambda: members.are_level, 30)
         self.assertEqual([], members.wrong)
         self.assertEqual({*declined}, {*members.declined})
-        told = self.assert_clean(*(each.life for each in members.each))
-        return told + self.assert_clean(*(client.life(since) for client in clients), told=None)
+        self.assert_clean(*(each.life for each in members.each))
+        self.assert_clean(*(client.life(since) for client in clients))
 
     def copy(self) -> Path:
         """A copy of the store as it lies on the disk, so that the next relay finds what the last one left."""
@@ -145,10 +145,11 @@ class EndCase(FaultCase):
             copy, acked = self.copy(), [len(each.life.acked) for each in members.each]
             relay = self.start()
             self.has_kept(copy, members, acked)
-            for client in clients:
+            # A client whose relay is lost again and again waits longer each time: not every kill waits for it.
+            for client in clients if number % 5 == 4 else ():
                 self.all_know(f"{client.name} {number}", client)
-        told = self.finishes(members, clients, since)
-        self.served_again(f"{times} kills, {members.acked} acknowledged, {len(told)} told to be missed")
+        self.finishes(members, clients, since)
+        self.served_again(f"{times} kills, {members.acked} acknowledged")
         relay.ends()
 
     def stops(self, times: int) -> None:
@@ -174,15 +175,12 @@ class EndCase(FaultCase):
             for client in clients:
                 for when in ("before", "meanwhile", "after"):
                     self.all_know(f"{client.name} {when} {number}", client)
-        told = self.finishes(members, clients, since)
+        self.finishes(members, clients, since)
         for client in clients:
             links = [event["up"] for event in client.events() if event["type"] == "link"]
             self.assertEqual([True, *[False, True] * times], links)
         self.assertEqual({"shutdown"}, {word for each in members.each for word in each.last_words})
-        self.served_again(
-            f"{times} stops, each within {max(took):.2f} s, {members.acked} acknowledged, "
-            f"{len(told)} told to be missed"
-        )
+        self.served_again(f"{times} stops, each within {max(took):.2f} s, {members.acked} acknowledged")
         self.assertLess(max(took), 5)
         relay.ends()
 
@@ -196,14 +194,14 @@ class EndCase(FaultCase):
 
     def finishes(
         self, members: Members, clients: Sequence[Client], since: int, declined: Sequence[str] = ()
-    ) -> list[str]:
+    ) -> None:
         """All are back, and hear each other; then `all_is_there`."""
         self.more_is_acknowledged(members)
         for client in clients:
             client.is_back()
         for client in clients:
             self.all_hear(f"{client.name} ends", client, *clients)
-        return self.all_is_there(members, clients, since, declined)
+        self.all_is_there(members, clients, since, declined)
 
     def served_again(self, words: str) -> None:
         """A relay serves again as soon as a busy machine lets it start a program."""

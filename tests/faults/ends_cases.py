@@ -13,5 +13,5 @@ class EndTests(EndCase):
         self.kills(50)
 
     def test_stopped(self) -> None:
-        """Ten times it has ended within five seconds, everything acknowledged is there, and all go on."""
-        self.stops(10)
+        """Six times it has ended within five seconds, everything acknowledged is there, and all go on."""
+        self.stops(6)

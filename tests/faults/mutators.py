@@ -12,15 +12,16 @@ from securechat.wire.messages import FRAME_BYTES
 from tests.wire.harness import framed
 
 GOOD: Final[tuple[list[Any], ...]] = (
-    ["Hello", 2, b"c" * 100, b"p" * 100, b"s" * 64],
+    ["Hello", 3, b"c" * 100, b"p" * 100, b"s" * 64],
     ["Renew", b"p" * 100],
-    ["Enter", "#tea", 0],
+    ["Enter", "#tea", 0, 0],
     ["Append", "#tea", b"e" * 200],
     ["Want", [b"d" * 32]],
     ["Lookup", "alice"],
     ["Hand", "#tea", [[b"d" * 32, b"b" * 300]]],
     ["Ask", "#tea", b"d" * 32, b"s" * 16],
     ["Post", "#tea", b"e" * 32, [[b"i" * 16, b"x" * 344]]],
+    ["Seen", [["#tea", 1, 1]]],
     ["Ping"],
     ["Pong"],
     ["Goodbye", "quit", ""],
@@ -29,13 +30,14 @@ GOOD: Final[tuple[list[Any], ...]] = (
 WORSE: Final[dict[str, list[Any]]] = {
     "Hello": [-1, b"", b"", b"s" * 63],
     "Renew": [b"p" * 2_049],
-    "Enter": ["#", -1],
+    "Enter": ["#", -1, 2**63],
     "Append": ["x" * 67, b"e" * 4_097],
     "Want": [[b"d" * 33]],
     "Lookup": ["x" * 33],
     "Hand": ["#", [[b"d" * 31, b"b"]]],
     "Ask": ["", b"d", b"s" * 17],
     "Post": ["#", b"e" * 31, [[b"i" * 15, b""]]],
+    "Seen": [[["#tea", 1, -1]]],
     "Goodbye": ["bye", "x" * 201],
 }
 """For each field of each message a value of its type that is out of bounds."""
