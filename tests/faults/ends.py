@@ -90,7 +90,7 @@ class EndCase(FaultCase):
     def all_is_there(
         self, members: Members, clients: Sequence[Client], since: int, declined: Sequence[str] = ()
     ) -> None:
-        """Nobody says anything more: the checker finds nothing wrong, and nobody was told that they missed anything.
+        """Nobody says anything more: the checker finds nothing wrong, and nobody was told that anything was missed.
 
         Nothing was declined but by the codes that are given.
         """
