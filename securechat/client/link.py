@@ -66,7 +66,9 @@ RETRY_LEAST_S: Final = 0.5
 RETRY_MOST_S: Final = 30.0
 
 # A relay ends a link for these reasons, which pass: a full house, a new start, a link that was too slow.
-_PASSING: Final = frozenset({Code.FULL, Code.TIMED_OUT, Code.SHUTDOWN, Code.SLOW, Code.SILENT, Code.FAILED})
+_PASSING: Final = frozenset(
+    (Code.FULL, Code.BUSY, Code.TOO_MANY_LOGINS, Code.TIMED_OUT, Code.SHUTDOWN, Code.SLOW, Code.SILENT, Code.FAILED)
+)
 
 # And for these, which do not, whatever was before.
 _FINAL: Final = frozenset({Code.REPLACED, Code.BANNED})

@@ -1,11 +1,44 @@
-"""How much one client may send: what is a flood, and what is read more slowly."""
+"""How much one client may send: what is a flood, and what is read more slowly.
 
+Of what is read more slowly an identity keeps over its links what it has used up, so that nobody sends faster by
+coming back. What would be a flood counts anew on each link: to come back takes a request for each room.
+"""
+
+from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
 
 from securechat.relay.buckets import TokenBucket
 from securechat.relay.limits import RelayLimits
+
+REMEMBERED: Final = 10_000
+"""Identities whose allowances are remembered; the one not seen for longest goes first, when it is full again."""
+
+
+class Allowances:
+    """The allowances of all clients."""
+
+    def __init__(self, clock: IReactorTime, limits: RelayLimits) -> None:
+        self._clock = clock
+        self._limits = limits
+        self._of_identity: OrderedDict[bytes, Allowance] = OrderedDict()
+
+    def new(self) -> "Allowance":
+        """That of somebody who has not logged in."""
+        return Allowance(self._clock, self._limits)
+
+    def of(self, identity: bytes) -> "Allowance":
+        """That of somebody who has just logged in."""
+        allowance = self.new()
+        before = self._of_identity.pop(identity, None)
+        if before is not None:
+            allowance.go_on(before)
+        self._of_identity[identity] = allowance
+        if len(self._of_identity) > REMEMBERED:
+            self._of_identity.popitem(last=False)
+        return allowance
 
 
 class Allowance:
@@ -24,6 +57,11 @@ class Allowance:
         self._hand_bytes = TokenBucket(limits.hand_bytes_per_s, limits.hand_bytes_burst, now)
         self.bounds_posts = self._posts is not None or self._bytes is not None
         """Whether posts are counted at all."""
+
+    def go_on(self, before: "Allowance") -> None:
+        """Go on where the last link of the same identity has ended."""
+        self._posts, self._bytes = before._posts, before._bytes
+        self._hands, self._hand_bytes = before._hands, before._hand_bytes
 
     def may_ask(self) -> bool:
         """Count a request; False where it was one too many."""

@@ -157,6 +157,11 @@ class Directory(Generic[Holder]):
         self._holders[owner.identity] = holder
         return None
 
+    def is_known(self, name: str, certificate: bytes) -> bool:
+        """Whether a certificate is, to the byte, the one that the owner of a name has here."""
+        owner = self._owners.named(name)
+        return owner is not None and owner.certificate == certificate
+
     def renew(self, identity: bytes, prekey: bytes, until_ms: int) -> None:
         """Somebody offers a new prekey, which has been checked."""
         owner = self._owners.identified(identity)

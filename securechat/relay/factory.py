@@ -10,6 +10,8 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Factory, Protocol
 
+from securechat.relay.allowance import Allowances
+from securechat.relay.attempts import Attempts
 from securechat.relay.bans import Bans
 from securechat.relay.buckets import AddressLimits
 from securechat.relay.directory import Directory, MemoryOwners, Owners
@@ -33,6 +35,7 @@ LOGIN_RESULTS: Final = (
     Code.BAD_CERTIFICATE,
     Code.NAME_OWNED,
     Code.BANNED,
+    Code.TOO_MANY_LOGINS,
     Code.TIMED_OUT,
 )
 """What can become of a login."""
@@ -89,6 +92,8 @@ class RelayFactory(Factory):
             owners, limits.max_clients, limits.names, self.bans.is_banned, is_full
         )
         self.rooms = Rooms(log, self.journal, now_ms, self.directory, limits, is_full=is_full, history=history)
+        self._attempts = Attempts(clock)
+        self._allowances = Allowances(clock, limits)
         self._addresses = AddressLimits(
             clock, limits.per_address, limits.new_per_address, limits.new_every_s, exempt_loopback
         )
@@ -133,7 +138,17 @@ class RelayFactory(Factory):
 
     def new_session(self, link: ClientLink, nonce: bytes) -> Session:
         """A session for a new connection, which was greeted with a nonce."""
-        return Session(link, nonce, self._now_ms, self.clock, self.directory, self.rooms, self.limits, self.journal)
+        return Session(
+            link,
+            nonce,
+            self._now_ms,
+            self.directory,
+            self.rooms,
+            self.limits,
+            self.journal,
+            self._allowances,
+            self._attempts,
+        )
 
     def connected(self, link: RelayProtocol) -> None:
         """A connection was made; whoever has kept us waiting for longest makes room for it."""

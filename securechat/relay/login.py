@@ -5,10 +5,18 @@ Three signatures at most are checked for it, some 0.3 ms, and a connection has o
 
 from securechat.relay.binding import Binding
 from securechat.relay.directory import Owner
-from securechat.signed.certificates import login_is_proven, read_certificate
+from securechat.signed.certificates import login_is_proven, name_in, read_certificate
 from securechat.signed.errors import NotAuthentic
 from securechat.signed.prekeys import read_prekey
 from securechat.wire.messages import Hello
+
+
+def claimed_name(hello: Hello) -> str:
+    """Under which name somebody wants to log in, which nobody has checked; empty where there is none."""
+    try:
+        return name_in(hello.certificate)
+    except NotAuthentic:
+        return ""
 
 
 def who_says(hello: Hello, binding: Binding, nonce: bytes, now_ms: int) -> Owner:

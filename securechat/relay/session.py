@@ -11,14 +11,14 @@ from functools import partial
 from typing import Protocol
 
 from automat import TypeMachineBuilder
-from twisted.internet.interfaces import IReactorTime
 
-from securechat.relay.allowance import Allowance
+from securechat.relay.allowance import Allowances
+from securechat.relay.attempts import Attempts
 from securechat.relay.binding import Binding
 from securechat.relay.directory import Directory, Owner
 from securechat.relay.journal import Keeping
 from securechat.relay.limits import RelayLimits
-from securechat.relay.login import who_says
+from securechat.relay.login import claimed_name, who_says
 from securechat.relay.rooms import Rooms
 from securechat.signed.errors import NotAuthentic
 from securechat.signed.prekeys import read_prekey
@@ -55,6 +55,9 @@ _PREKEYS_A_FRAME = 30
 
 class ClientLink(Protocol):
     """What a session can do to its link."""
+
+    network: str | None
+    """What its address counts under, None for an address that does not count."""
 
     def binding(self) -> Binding:
         """What a login on this link is bound to."""
@@ -117,6 +120,7 @@ class _Core:
     directory: "Directory[Session]"
     rooms: Rooms
     limits: RelayLimits
+    attempts: Attempts
 
 
 def _machine() -> Callable[[_Core], _Life]:
@@ -130,16 +134,24 @@ def _machine() -> Callable[[_Core], _Life]:
         if hello.version != VERSION:
             core.link.refuse(Code.VERSION)
             return
+        name, network = claimed_name(hello), core.link.network
+        if core.attempts.must_wait(name, network) and not core.directory.is_known(name, hello.certificate):
+            core.link.refuse(Code.TOO_MANY_LOGINS)
+            return
         try:
             owner = who_says(hello, core.link.binding(), core.nonce, core.now_ms())
         except NotAuthentic:
+            core.attempts.failed(name, network)
             core.link.refuse(Code.BAD_CERTIFICATE)
             return
         refusal = core.directory.claim(owner, core.session)
         if refusal is None:
+            core.attempts.held(name, network)
             life.admitted(owner)
-        else:
-            core.link.refuse(refusal)
+            return
+        if refusal in (Code.NAME_OWNED, Code.BAD_CERTIFICATE):
+            core.attempts.failed(name, network)
+        core.link.refuse(refusal)
 
     @greeting.upon(_Life.admitted).to(logged_in)
     def welcome(life: _Life, core: _Core, owner: Owner) -> None:
@@ -147,6 +159,7 @@ def _machine() -> Callable[[_Core], _Life]:
         session.name, session.identity, session.device = owner.name, owner.identity, owner.device
         # The outbox itself, by now: a fan-out calls this a hundred thousand times a second.
         session.put, session.offer = core.link.put, core.link.offer
+        session.begin_allowance()
         session.may_post = True
         core.link.logged_in()
         rooms = core.rooms.memberships.rooms_of(owner.identity)
@@ -212,11 +225,12 @@ class Session:
         link: ClientLink,
         nonce: bytes,
         now_ms: Callable[[], int],
-        clock: IReactorTime,
         directory: "Directory[Session]",
         rooms: Rooms,
         limits: RelayLimits,
         journal: Keeping,
+        allowances: Allowances,
+        attempts: Attempts,
     ) -> None:
         self.name = ""
         self.identity = b""
@@ -230,8 +244,13 @@ class Session:
         self._journal = journal
         self._limits = limits
         self._unanswered = 0
-        self._allowance = Allowance(clock, limits)
-        self._life = _new_life(_Core(link, self, nonce, now_ms, directory, rooms, limits))
+        self._allowances = allowances
+        self._allowance = allowances.new()
+        self._life = _new_life(_Core(link, self, nonce, now_ms, directory, rooms, limits, attempts))
+
+    def begin_allowance(self) -> None:
+        """From now on what the client sends counts as its identity's."""
+        self._allowance = self._allowances.of(self.identity)
 
     def received(self, message: FromClient) -> None:
         """A message came from the client."""

@@ -71,6 +71,11 @@ def read_certificate(data: bytes) -> Certificate:
     return certificate
 
 
+def name_in(data: bytes) -> str:
+    """The name that a certificate claims to be of; nothing of it has been checked. Raises `NotAuthentic`."""
+    return read_name(split(data, NAME, KEY, KEY, U64, SIGNATURE)[0])
+
+
 def certificate_is_signed(certificate: Certificate) -> bool:
     """Whether the identity key in it signed it."""
     certified = _certified(certificate.name, certificate.device, certificate.created_ms)

@@ -15,6 +15,7 @@ class Code(StrEnum):
     NAME_OWNED = "name-owned"
     BANNED = "banned"
     TIMED_OUT = "timed-out"
+    TOO_MANY_LOGINS = "too-many-logins"
     BUSY = "busy"
 
     # The stream was not understood, or more came than was agreed (`Refused`).
@@ -60,6 +61,7 @@ REASONS: dict[Code, str] = {
     Code.NAME_OWNED: "this name belongs to somebody else, for good",
     Code.BANNED: "the operator of this relay has banned these keys",
     Code.TIMED_OUT: "no login came in time",
+    Code.TOO_MANY_LOGINS: "too many logins have failed from here; try again in a while",
     Code.BUSY: "this relay has as much to do as it can; try again in a while",
     Code.EMPTY_FRAME: "a frame was empty",
     Code.OVERSIZED_FRAME: "a frame was longer than 64 KiB",

@@ -23,7 +23,11 @@ from tests.client.link_harness import (
     LinkCase,
 )
 
-PASSING = {Code.FULL, Code.TIMED_OUT, *FAREWELLS} - {Code.QUIT, Code.REPLACED, Code.BANNED}
+PASSING = {Code.FULL, Code.BUSY, Code.TOO_MANY_LOGINS, Code.TIMED_OUT, *FAREWELLS} - {
+    Code.QUIT,
+    Code.REPLACED,
+    Code.BANNED,
+}
 
 
 class LoginTests(LinkCase):

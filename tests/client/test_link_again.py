@@ -30,7 +30,7 @@ from tests.client.link_harness import (
 )
 from tests.relay.people import NOW_MS
 
-PASSING = {Code.FULL, Code.TIMED_OUT, *FAREWELLS} - {Code.QUIT, Code.REPLACED}
+PASSING = {Code.FULL, Code.BUSY, Code.TOO_MANY_LOGINS, Code.TIMED_OUT, *FAREWELLS} - {Code.QUIT, Code.REPLACED}
 
 
 class AgainTests(LinkCase):

@@ -50,7 +50,7 @@ ROOM: Final = re.compile(rf"#{HANDLE}|@{HANDLE}\+{HANDLE}")
 COUNT, SEQ = range(2**32), range(2**63)
 REASON: Final = re.compile(r"(?s).{0,200}")
 REFUSED: Final = re.compile(
-    "version|full|bad-certificate|name-owned|banned|timed-out|busy|empty-frame|oversized-frame|not-a-message"
+    "version|full|bad-certificate|name-owned|banned|timed-out|too-many-logins|busy|empty-frame|oversized-frame|not-a-message"
     "|unknown-message|bad-field|out-of-order|flood"
 )
 DECLINED: Final = re.compile(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from twisted.internet.task import Clock
+
+from securechat.relay import allowance
 from securechat.relay.limits import RelayLimits
 from securechat.wire.codes import Code
 from securechat.wire.framing import LINGER_S, frame
@@ -196,6 +199,35 @@ class RateTests(RelayCase):
         self.assertEqual([b"a", b"b"], texts(bob.hears()))
         self.assertEqual(0, self.in_time(bob, 3.0))
         self.assertEqual([b"a", b"b"], texts(bob.heard))
+
+    def test_over_links(self) -> None:
+        """Who comes back goes on with what they had left to post; what they may ask for is counted anew."""
+        relay = self.relay(RelayLimits(posts_burst=2, posts_per_s=1.0, requests_burst=3, requests_per_s=0.01))
+        alice, bob = relay.room("#tea", "alice", "bob")
+        alice.post("#tea", b"a", b"b")
+        alice.hears()
+        for text, wait in ((b"c", 1.0), (b"d", 1.0)):
+            alice.transport.lose()
+            (alice,) = relay.login("alice")
+            alice.does(Enter("#tea", 0, LAST_SEQ))
+            alice.post("#tea", text)
+            alice.post("#tea", b"later")
+            alice.hears()
+            self.assertTrue(alice.protocol.paused)
+            relay.clock.advance(wait)
+        self.assertFalse(alice.protocol.closing)
+        bob.hears()
+
+    def test_identities_remembered(self) -> None:
+        """Of so many identities it is remembered what they have used up, and no more; who is quiet goes first."""
+        self.patch(allowance, "REMEMBERED", 3)
+        allowances = allowance.Allowances(Clock(), RelayLimits(posts_burst=1, posts_per_s=1.0))
+        for name in (b"a", b"b", b"c", b"a", b"d"):
+            allowances.of(name).wait_for_posts(2, 1)
+        self.assertEqual(3, len(allowances._of_identity))
+        waits = {name: allowances.of(name).wait_for_posts(0, 0) for name in (b"a", b"c", b"d")}
+        self.assertEqual({b"a": 3.0, b"c": 1.0, b"d": 1.0}, waits)
+        self.assertEqual(0.0, allowances.of(b"b").wait_for_posts(0, 0))
 
     def test_paused_is_not_silent(self) -> None:
         """A client whose pause is longer than three spans of silence is still there after it."""

@@ -7,6 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from securechat import __version__
 from securechat.crypto.worker import CryptoWorker
+from securechat.relay.attempts import FREE
 from securechat.relay.bans import Ban, Kind
 from securechat.relay.exposition import exposition
 from securechat.relay.lateness import EVERY_S, WINDOW_S, Lateness
@@ -116,6 +117,11 @@ class MeasuresTests(RelayCase):
         banned = relay.connect()
         banned.login(person("erin"))
         banned.transport.lose()
+        for _ in range(FREE):
+            relay.factory._attempts.failed("fred", "192.0.2.1")
+        held = relay.connect("192.0.2.1")
+        held.login(person("fred"))
+        held.transport.lose()
         waiting = relay.connect()
         relay.clock.advance(RelayLimits().handshake_s)
         waiting.transport.lose()
@@ -124,7 +130,16 @@ class MeasuresTests(RelayCase):
         broken.transport.lose()
         found = self.numbers(relay)
         logins = {key: value for key, value in found.items() if key.startswith("logins_total")}
-        results = ["ok", "version", "full", "bad-certificate", "name-owned", "banned", "timed-out"]
+        results = [
+            "ok",
+            "version",
+            "full",
+            "bad-certificate",
+            "name-owned",
+            "banned",
+            "too-many-logins",
+            "timed-out",
+        ]
         self.assertEqual({f'logins_total{{result="{each}"}}': 1.0 for each in results}, logins)
         self.assertEqual(set(results), set(relay.factory.logins))
 
