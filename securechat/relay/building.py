@@ -29,7 +29,7 @@ from securechat.relay.limits import RelayLimits
 from securechat.relay.listening import DEFAULT_LISTEN, Protection, listener, one_line
 from securechat.relay.lock import locked
 from securechat.relay.log import MemoryLog, MessageLog
-from securechat.relay.measures import Sealed
+from securechat.relay.measures import Disk, Sealed
 from securechat.relay.options import Options
 from securechat.relay.place import STORE_FILE, data_directory
 from securechat.relay.renewal import Certified, Reload, read_motd
@@ -59,6 +59,8 @@ class _Keeping(NamedTuple):
     """What its engine has done, once there is one."""
     admin: IService | None = None
     """What the operator's commands talk to."""
+    disk: Callable[[], Disk] | None = None
+    """How its store and its disk are."""
 
 
 def build_relay(
@@ -95,7 +97,9 @@ def build_relay(
             *keeping.probes,
         ]
         not_after = certified.not_after if certified is not None else None
-        status = status_service(reactor, options["status"], relay.factory, keeping.sealed, not_after, probes)
+        status = status_service(
+            reactor, options["status"], relay.factory, keeping.sealed, not_after, probes, keeping.disk
+        )
         status.setServiceParent(service)
     for each in keeping.services:
         each.setServiceParent(service)
@@ -152,7 +156,11 @@ def _durable(
     probes = [Probe("stuck", lambda: journal.committing_s < STUCK_S), Probe("full", lambda: not space.is_full())]
     office = Office(relay.factory, writer, key, path, _now_ms)
     admin = AdminService(reactor, directory, AdminFactory(reactor, office.carry_out), office.drop_copies)
-    return _Keeping(relay, [durable], probes, lambda: writer, admin)
+
+    def disk() -> Disk:
+        return Disk(journal.commits, journal.committing_total_s, *space.sizes, space.free)
+
+    return _Keeping(relay, [durable], probes, lambda: writer, admin, disk)
 
 
 def _key(directory: Path, elsewhere: Path | None, store: Path) -> StorageKey:

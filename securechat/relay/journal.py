@@ -93,6 +93,10 @@ class Journal:
         """Whether there is a record that frames have to wait for, and no commit of it is under way."""
         self._committing = False
         self._began_s = 0.0
+        self.commits = 0
+        """Batches that were kept."""
+        self.committing_total_s = 0.0
+        """How long they took, from when each was handed over until it was known to be kept."""
         self._flushes: list[Call] = []
         self._waiting: deque[Call] = deque()
         self._later: IDelayedCall | None = None
@@ -156,6 +160,8 @@ class Journal:
 
     def _committed(self) -> None:
         self._committing = False
+        self.commits += 1
+        self.committing_total_s += self._clock.seconds() - self._began_s
         if self._due:
             self._commit()
             return

@@ -5,7 +5,7 @@ No label has a value that came from a user.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from securechat import __version__
 from securechat.relay.exposition import Family, single
@@ -28,6 +28,17 @@ class Sealed(Protocol):
         """How many items were in them."""
 
 
+class Disk(NamedTuple):
+    """What a store and its disk tell."""
+
+    commits: int
+    commit_s: float
+    """What all commits have taken."""
+    store_bytes: int
+    wal_bytes: int
+    free_bytes: int
+
+
 class Measures:
     """Reads the relay's numbers; `not_after` is when its certificate ends, in seconds of Unix time."""
 
@@ -37,11 +48,13 @@ class Measures:
         lateness: Lateness,
         sealed: Callable[[], Sealed | None],
         not_after: Callable[[], float] | None,
+        disk: Callable[[], Disk] | None = None,
     ) -> None:
         self._factory = factory
         self._lateness = lateness
         self._sealed = sealed
         self._not_after = not_after
+        self._disk = disk
 
     def families(self) -> Iterator[Family]:
         """Every metric as it stands."""
@@ -73,6 +86,13 @@ class Measures:
         if sealed is not None:
             yield _counter("engine_batches_total", "Batches that the crypto engine did.", sealed.batches)
             yield _counter("engine_batch_rows_total", "Items in those batches.", sealed.items)
+        if self._disk is not None:
+            disk = self._disk()
+            yield _counter("commits_total", "Batches that the store has kept.", disk.commits)
+            yield _counter("commit_seconds_total", "What they have taken, all together.", disk.commit_s)
+            yield _gauge("store_bytes", "The size of the store.", disk.store_bytes)
+            yield _gauge("wal_bytes", "The size of its log.", disk.wal_bytes)
+            yield _gauge("disk_free_bytes", "What is free on its disk.", disk.free_bytes)
         if self._not_after is not None:
             yield _gauge("tls_not_after_seconds", "When the certificate ends, in Unix time.", self._not_after())
         yield Family(

@@ -46,6 +46,17 @@ class Space:
         self._looked: float | None = None
         self._is_full = self._was_full = False
 
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """The bytes of the store, and of its log."""
+        store, log = (path.stat().st_size if path.exists() else 0 for path in self._files)
+        return store, log
+
+    @property
+    def free(self) -> int:
+        """The bytes that are free on its disk."""
+        return self._free(self._files[0].parent)
+
     def is_full(self) -> bool:
         """Whether nothing more should be taken, as it was a second ago at most.
 
@@ -54,8 +65,7 @@ class Space:
         now = self._clock.seconds()
         if self._looked is None or now - self._looked >= LOOK_S:
             self._looked = now
-            size = sum(path.stat().st_size for path in self._files if path.exists())
-            free = self._free(self._files[0].parent)
+            size, free = sum(self.sizes), self.free
             if not self._spare.is_there and free >= self._spare.size:
                 self._spare.make()
             self._is_full = size >= self._limit_bytes or free < self._reserve_bytes

@@ -26,7 +26,7 @@ from securechat.relay.exposition import CONTENT_TYPE, Family, exposition
 from securechat.relay.factory import RelayFactory
 from securechat.relay.lateness import Lateness
 from securechat.relay.listening import cannot_listen, is_local, one_line
-from securechat.relay.measures import Measures, Sealed
+from securechat.relay.measures import Disk, Measures, Sealed
 from securechat.wire.errors import kind_and_place
 from securechat.wire.outbox import LinkTransport
 
@@ -250,6 +250,7 @@ def status_service(
     sealed: Callable[[], Sealed | None],
     not_after: Callable[[], float] | None,
     probes: Sequence[Probe],
+    disk: Callable[[], Disk] | None = None,
 ) -> MultiService:
     """The service for `--status` with all that belongs to it. Raises `RelayError` for what is no endpoint."""
     try:
@@ -258,7 +259,7 @@ def status_service(
         # Whatever a plugin raises, as with `--listen`.
         raise RelayError(f"--status {description}: {one_line(wrong)}") from wrong
     lateness = Lateness(reactor)
-    measures = Measures(relay, lateness, sealed, not_after)
+    measures = Measures(relay, lateness, sealed, not_after, disk)
     factory = StatusFactory(reactor, Pages(probes, measures.families))
     service = MultiService()
     lateness.setServiceParent(service)

@@ -286,6 +286,25 @@ class GateTests(KeptCase):
         self.assertEqual(["OwnerChanged", "MessageTaken", "MessageTaken"], kinds(self.waiting()))
 
 
+class CountTests(KeptCase):
+    """What is counted."""
+
+    def test_commits(self) -> None:
+        """Batches count when they are kept, with how long that took."""
+        here = self.kept_relay()
+        alice, _ = here.room(ROOM, "alice", "bob")
+        here.turn()
+        before = here.journal.commits, here.journal.committing_total_s
+        here.disk.held = True
+        alice.post(ROOM, b"hi")
+        here.turn()
+        here.clock.advance(0.5)
+        self.assertEqual(before, (here.journal.commits, here.journal.committing_total_s))
+        here.disk.held = False
+        here.disk.keep()
+        self.assertEqual((before[0] + 1, before[1] + 0.5), (here.journal.commits, here.journal.committing_total_s))
+
+
 class LaterTests(KeptCase):
     """Records that may get lost."""
 

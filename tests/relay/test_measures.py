@@ -12,7 +12,7 @@ from securechat.relay.bans import Ban, Kind
 from securechat.relay.exposition import exposition
 from securechat.relay.lateness import EVERY_S, WINDOW_S, Lateness
 from securechat.relay.limits import RelayLimits
-from securechat.relay.measures import Measures
+from securechat.relay.measures import Disk, Measures
 from securechat.wire.codes import Code
 from securechat.wire.messages import LAST_SEQ, Enter, Hello
 from tests.crypto.fakes import Rig
@@ -37,6 +37,17 @@ class MeasuresTests(RelayCase):
         found = parsed(exposition(measures.families()))
         self.assertTrue(all(each.startswith("securechat_") for each in found))
         return {key.removeprefix("securechat_"): value for key, value in found.items()}
+
+    def test_disk(self) -> None:
+        """Commits, what they took, and the sizes of store, log and disk are those that a relay with a store has."""
+        relay = self.relay()
+        measures = Measures(
+            relay.factory, Lateness(relay.clock), lambda: None, None, lambda: Disk(3, 0.25, 5, 6, 7)
+        )
+        found = parsed(exposition(measures.families()))
+        names = ("commits_total", "commit_seconds_total", "store_bytes", "wal_bytes", "disk_free_bytes")
+        self.assertEqual([3, 0.25, 5, 6, 7], [found[f"securechat_{name}"] for name in names])
+        self.assertFalse({f"securechat_{name}" for name in names} & set(self.numbers(relay)))
 
     def test_gauges(self) -> None:
         """Links, clients and rooms go up and down with what there is."""

@@ -27,7 +27,7 @@ from securechat.relay.factory import RelayFactory
 from securechat.relay.lateness import Lateness
 from securechat.relay.limits import RelayLimits
 from securechat.relay.log import MemoryLog
-from securechat.relay.measures import Measures
+from securechat.relay.measures import Disk, Measures
 from securechat.relay.tap import Options
 from securechat.wire.address import Address
 from tests.crypto.fakes import Rig
@@ -315,7 +315,9 @@ class GuideTests(SynchronousTestCase):
         clock = Clock()
         factory = RelayFactory(clock, lambda: 0, MemoryLog(), RelayLimits())
         worker = Rig.new().worker
-        measures = Measures(factory, Lateness(clock), lambda: worker.stats, lambda: 0.0)
+        measures = Measures(
+            factory, Lateness(clock), lambda: worker.stats, lambda: 0.0, lambda: Disk(1, 0.1, 2, 3, 4)
+        )
         families = {family.name: family for family in measures.families()}
         self.assertEqual(set(families), names(exposition(families.values())))
         shown = set()
