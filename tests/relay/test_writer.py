@@ -300,8 +300,15 @@ class WriterTests(TestCase):
         """A batch that cannot be kept while the store is copied ends the copy and is told, as always."""
         await self.write([*founded("#tea"), *(message("#tea", seq, bytes(2_000)) for seq in range(1, 1_001))])
         self.stores[0].fails = OSError()
-        wanted = Event()
-        copied = self.writer.copy(self.path.with_name("copy"), lambda *_: None, lambda: wanted.wait(20))
+        began, wanted = Event(), Event()
+
+        def is_wanted() -> bool:
+            began.set()
+            return wanted.wait(20)
+
+        copied = self.writer.copy(self.path.with_name("copy"), lambda *_: None, is_wanted)
+        # Otherwise the batch, which comes first, may be there before the copy has begun.
+        self.assertTrue(began.wait(20))
         kept = self.write([message("#tea", 1_001)])
         wanted.set()
         with self.assertRaises(EndedError):
