@@ -103,7 +103,7 @@ def check(lives: Sequence[Life]) -> Verdict:
         wrong += (f"{life.name}: {each}" for each in _of_one(life, acked, last))
     for name in {life.name for life in lives}:
         shown = [entry for life in lives if life.name == name for entry in life.shown]
-        taken = [entry for life in lives if life.name == name for entry in life.acked]
+        taken = _taken([life for life in lives if life.name == name])
         wrong += (f"{name}: {each}" for each in _doubled(shown, taken))
     told = [
         f"{life.name}: {words}"
@@ -136,6 +136,17 @@ def _of_one(life: Life, acked: dict[int, str], last: int) -> Iterable[str]:
     yield from (f"{after} is shown behind {before}" for before, after in pairwise(prompt) if after < before)
     own = [seq for _, _, seq in life.acked]
     yield from (f"its own {after} is told behind {before}" for before, after in pairwise(own) if after < before)
+
+
+def _taken(lives: Sequence[Life]) -> list[tuple[str, str, int]]:
+    """What was acknowledged to somebody. Who was killed may say a line again, and hears that it has its number."""
+    taken: list[tuple[str, str, int]] = []
+    of_killed: set[tuple[str, str, int]] = set()
+    for life in lives:
+        taken += (entry for entry in life.acked if entry not in of_killed)
+        if life.cut:
+            of_killed.update(life.acked)
+    return taken
 
 
 def _doubled(shown: list[tuple[int, str, bool]], taken: list[tuple[str, str, int]]) -> Iterable[str]:

@@ -60,6 +60,17 @@ class CheckTests(SynchronousTestCase):
         self.bob.acked.append(("f", "f", 7))
         self.assertIn("bob: 'f' is acknowledged 2 times", self.verdict().wrong)
 
+    def test_acknowledged_again(self) -> None:
+        """Who was killed may be told again that a line was taken, under the same number; nobody else may."""
+        killed = replace(self.bob, cut=True)
+        self.bob = Life("bob", acked=[("f", "f", 6)], since=6)
+        self.assertEqual([], check([self.alice, killed, self.bob, self.carol]).wrong)
+        wrong = check([self.alice, replace(killed, cut=False), self.bob, self.carol]).wrong
+        self.assertIn("bob: 'f' is acknowledged 2 times", wrong)
+        self.bob.acked = [("f", "f", 7)]
+        wrong = check([self.alice, killed, self.bob, self.carol]).wrong
+        self.assertIn("bob: 'f' is acknowledged 2 times", wrong)
+
     def test_own_shown(self) -> None:
         """A message that is shown to who said it is found."""
         self.bob.shown.append((6, "f", False))

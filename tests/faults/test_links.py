@@ -52,7 +52,5 @@ class KillTests(FaultCase):
         self.all_hear("all is said", bob, carol, alice)
         lives[-1] = alice.life(first)
         self.assertGreater(sum(len(life.acked) for life in lives), 40)
-        told = self.assert_clean(bob.life(since), carol.life(since), *lives, told=3)
-        # What bob said while alice was away, as she knows by his own numbers.
-        self.assertEqual(3, sum(each.startswith("alice: gap of bob") for each in told))
+        self.assert_clean(bob.life(since), carol.life(since), *lives)
         relay.ends()
