@@ -212,7 +212,7 @@ class WriterTests(TestCase):
         store = self.stores[-1]
         store.fails_tidying = full
         self.writer.tidy(NOW_MS)
-        await self.write([])
+        await self.writer.use(lambda _: None)
         self.assertEqual(1, store.tidied)
         store.fails_tidying = sqlite3.OperationalError()
         self.writer.tidy(NOW_MS)

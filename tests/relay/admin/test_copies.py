@@ -172,11 +172,12 @@ class VerifyTests(CopyCase):
 
     def test_every_row(self) -> None:
         """A row that was changed, or stands in another's place, in whatever table, is found."""
-        tables = ["owners", "rooms", "entries", "epochs", "messages", "handouts", "bans"]
+        tables = ["owners", "rooms", "entries", "epochs", "messages", "cursors", "handouts", "bans"]
         data = self.backed_up().read_bytes()
         for table in tables:
             where = f"SELECT max(id) FROM {table} WHERE length(row) > 0"
-            for change in ("substr(row, 1, 40) || x'00' || substr(row, 42)", "x'02' || substr(row, 2)"):
+            other = "iif(substr(row, 41, 1) = x'00', x'01', x'00')"
+            for change in (f"substr(row, 1, 40) || {other} || substr(row, 42)", "x'02' || substr(row, 2)"):
                 self.backup.write_bytes(data)
                 connection = sqlite3.connect(self.backup)
                 connection.execute(f"UPDATE {table} SET row = CAST({change} AS BLOB) WHERE id = ({where})")
@@ -187,6 +188,7 @@ class VerifyTests(CopyCase):
             ("owners", "name_tag"),
             ("rooms", "room_tag"),
             ("messages", "post_tag"),
+            ("cursors", "cursor_tag"),
             ("bans", "ban_tag"),
         ):
             self.backup.write_bytes(data)
