@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from twisted.application.service import IService, MultiService
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ReactorNotRunning
 
 from securechat.crypto.engine import Engine
@@ -61,6 +62,8 @@ class _Keeping(NamedTuple):
     """What the operator's commands talk to."""
     disk: Callable[[], Disk] | None = None
     """How its store and its disk are."""
+    answers: Callable[[], Deferred[None]] = lambda: succeed(None)
+    """Fires when its store has answered."""
 
 
 def build_relay(
@@ -88,7 +91,7 @@ def build_relay(
         if options["motd-file"]:
             parts.append(lambda: setattr(relay.factory, "motd", read_motd(Path(options["motd-file"]))))
         Reload(reactor, parts, lambda: os.isatty(0)).setServiceParent(service)
-        Notifier(reactor, os.environ).setServiceParent(service)
+        Notifier(reactor, os.environ, keeping.answers).setServiceParent(service)
     if options["status"]:
         # Each is asked by `/ready`, in this order.
         probes = [
@@ -160,7 +163,7 @@ def _durable(
     def disk() -> Disk:
         return Disk(journal.commits, journal.committing_total_s, *space.sizes, space.free)
 
-    return _Keeping(relay, [durable], probes, lambda: writer, admin, disk)
+    return _Keeping(relay, [durable], probes, lambda: writer, admin, disk, lambda: writer.use(lambda _: None))
 
 
 def _key(directory: Path, elsewhere: Path | None, store: Path) -> StorageKey:

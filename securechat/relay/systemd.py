@@ -1,13 +1,16 @@
-"""What systemd wants to hear (`Type=notify`): that the relay is ready, and that it stops.
+"""What systemd wants to hear (`Type=notify`): that the relay is ready, that it is alive, and that it stops.
 
-One datagram to the socket that `$NOTIFY_SOCKET` names; nothing where it names none.
+That it is alive (`WatchdogSec=`) is said when its reactor turns and its store has just answered: a relay whose disk
+hangs is started again. One datagram to the socket that `$NOTIFY_SOCKET` names; nothing where it names none.
 """
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from twisted.application.service import Service
-from twisted.internet.interfaces import IReactorCore
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorCore, IReactorTime
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 
@@ -28,17 +31,35 @@ class Notifier(Service):
 
     _log = Logger()
 
-    def __init__(self, reactor: IReactorCore, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        reactor: IReactorCore,
+        environment: Mapping[str, str],
+        answers: Callable[[], Deferred[None]] = lambda: succeed(None),
+    ) -> None:
+        """Take the reactor, the environment, and what fires when the store has answered."""
         self._reactor = reactor
         self._environment = environment
+        self._answers = answers
+        self._watchdog = LoopingCall(self._lives)
+        self._watchdog.clock = IReactorTime(reactor)
 
     def startService(self) -> None:
         """Say that we are ready once the reactor turns."""
         super().startService()
         self._reactor.callWhenRunning(self._tell, "READY=1")
+        wanted_us = self._environment.get("WATCHDOG_USEC", "")
+        if wanted_us.isdecimal() and int(wanted_us):
+            # Half of it, as systemd advises. The next one waits for the answer to this.
+            self._watchdog.start(int(wanted_us) / 2e6, now=False)
+
+    def _lives(self) -> Deferred[None]:
+        return self._answers().addCallback(lambda _: self._tell("WATCHDOG=1"))
 
     def stopService(self) -> None:
         """Say that we stop."""
+        if self._watchdog.running:
+            self._watchdog.stop()
         self._tell("STOPPING=1")
         super().stopService()
 

@@ -250,17 +250,18 @@ class SystemdTests(SynchronousTestCase):
     """`Type=notify`."""
 
     def test_told(self) -> None:
-        """It hears READY=1 when clients can connect, and STOPPING=1 when it was asked to stop."""
+        """It hears READY=1 when clients can connect, WATCHDOG=1 while the store answers, STOPPING=1 at the end."""
         path = fresh_directory(self) / "notify"
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.addCleanup(listener.close)
         listener.bind(os.path.relpath(path))
         listener.settimeout(PATIENCE_S)
-        relay = RelayProcess(self, NOTIFY_SOCKET=str(path))
+        relay = RelayProcess(self, NOTIFY_SOCKET=str(path), WATCHDOG_USEC="600000")
         self.assertEqual(b"READY=1", listener.recv(100))
+        self.assertEqual([b"WATCHDOG=1"] * 2, [listener.recv(100) for _ in range(2)])
         Talker(self, relay.address).login("alice")
         relay.terminate()
-        self.assertEqual(b"STOPPING=1", listener.recv(100))
+        self.assertEqual({b"WATCHDOG=1"}, {b"WATCHDOG=1", *iter(lambda: listener.recv(100), b"STOPPING=1")})
         relay.wait()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import ILogObserver, LogEvent, eventAsText, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
@@ -67,6 +68,44 @@ class NotifyTests(SynchronousTestCase):
         self.assertEqual(b"READY=1", listener.recv(100))
         self.successResultOf(parent.stopService())
         self.assertEqual(b"STOPPING=1", listener.recv(100))
+
+    def test_watchdog(self) -> None:
+        """Twice within what systemd wants it is told that the relay lives, but only when the store has answered."""
+        path = os.path.abspath(self.path())
+        listener = self.listening(path)
+        listener.settimeout(0)
+        reactor: Any = MemoryReactorClock()
+        asked: list[Deferred[None]] = []
+
+        def answers() -> Deferred[None]:
+            asked.append(Deferred())
+            return asked[-1]
+
+        notifier = Notifier(reactor, {"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "30000000"}, answers)
+        notifier.startService()
+        reactor.run()
+        self.assertEqual(b"READY=1", listener.recv(100))
+        for _ in range(2):
+            reactor.advance(15)
+            with self.assertRaises(BlockingIOError):
+                listener.recv(100)
+            asked[-1].callback(None)
+            self.assertEqual(b"WATCHDOG=1", listener.recv(100))
+        for _ in range(3):
+            reactor.advance(15)
+        self.assertEqual(3, len(asked))
+        with self.assertRaises(BlockingIOError):
+            listener.recv(100)
+        notifier.stopService()
+        self.assertEqual(b"STOPPING=1", listener.recv(100))
+        self.assertEqual([], reactor.getDelayedCalls())
+
+    def test_no_watchdog(self) -> None:
+        """Where systemd wants none, or what it wants is no number, nothing is asked."""
+        for wanted in ({}, {"WATCHDOG_USEC": "0"}, {"WATCHDOG_USEC": "soon"}):
+            reactor: Any = MemoryReactorClock()
+            Notifier(reactor, wanted).startService()
+            self.assertEqual([], reactor.getDelayedCalls())
 
     def test_gone(self) -> None:
         """A socket that is gone is one line in the log, and the relay goes on."""

@@ -116,8 +116,8 @@ class UnitTests(SynchronousTestCase):
         self.assertEqual(["/bin/kill -HUP $MAINPID"], service["ExecReload"])
         self.assertEqual(["on-failure"], service["Restart"])
         self.assertGreater(float(service["TimeoutStopSec"][0]), RelayLimits().stop_s * 2)
-        # It would be killed: nothing answers the watchdog.
-        self.assertNotIn("WatchdogSec", service)
+        # `Notifier` answers it, twice within that time.
+        self.assertEqual(["30"], service["WatchdogSec"])
 
     def test_hardening(self) -> None:
         """What keeps a relay that was taken over from doing more is there."""
