@@ -153,7 +153,6 @@ def _durable(
         journal,
         relay,
         lambda kept: restore(kept, owners, bans, kept_log, relay.factory.rooms.memberships),
-        _now_ms,
         give_up=lambda: _give_up(reactor),
     )
     probes = [Probe("stuck", lambda: journal.committing_s < STUCK_S), Probe("full", lambda: not space.is_full())]

@@ -33,7 +33,6 @@ class Durable(MultiService):
         journal: Journal,
         relay: RelayService,
         restore: Callable[[Kept], None],
-        now_ms: Callable[[], int],
         give_up: Callable[[], None],
     ) -> None:
         super().__init__()
@@ -45,7 +44,9 @@ class Durable(MultiService):
         self._give_up = give_up
         self._hangs = False
         self._broken: Deferred[None] = Deferred()
-        self._tidying = LoopingCall(lambda: writer.tidy(now_ms(), relay.factory.rooms.done_with()))
+        self._tidying = LoopingCall(
+            lambda: writer.tidy(relay.factory.wall.now_ms(), relay.factory.rooms.done_with())
+        )
         self._tidying.clock = clock
         relay.setServiceParent(self)
 

@@ -23,6 +23,7 @@ from securechat.relay.protocol import RelayProtocol
 from securechat.relay.rooms import Rooms
 from securechat.relay.session import ClientLink, Session
 from securechat.relay.space import never
+from securechat.relay.wall import Wall
 from securechat.wire.codes import Code
 from securechat.wire.framing import farewell
 from securechat.wire.messages import VERSION, Greeting
@@ -91,7 +92,17 @@ class RelayFactory(Factory):
         self.directory: Directory[Session] = Directory(
             owners, limits.max_clients, limits.names, self.bans.is_banned, is_full
         )
-        self.rooms = Rooms(log, self.journal, now_ms, self.directory, limits, is_full=is_full, history=history)
+        self.wall = Wall(clock, now_ms)
+        self.rooms = Rooms(
+            log,
+            self.journal,
+            now_ms,
+            self.directory,
+            limits,
+            is_full=is_full,
+            history=history,
+            expiry_ms=self.wall.now_ms,
+        )
         self._attempts = Attempts(clock)
         self._allowances = Allowances(clock, limits)
         self._addresses = AddressLimits(

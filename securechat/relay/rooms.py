@@ -65,9 +65,12 @@ class Rooms:
         random: Callable[[int], bytes] = urandom,
         is_full: Callable[[], bool] = never,
         history: History | None = None,
+        expiry_ms: Callable[[], int] | None = None,
     ) -> None:
         self.behind = Behind(history or NoHistory(), journal, log.last_seq)
-        self.memberships = Memberships(people, log, now_ms, limits, journal, self.behind, random, is_full)
+        self.memberships = Memberships(
+            people, log, expiry_ms or now_ms, limits, journal, self.behind, random, is_full
+        )
         self.posts = 0
         self.deliveries = 0
         self.declined: Counter[str] = Counter()

@@ -40,7 +40,9 @@ class Model:
     rooms: dict[str, ModelRoom] = field(default_factory=dict)
     now: dict[str, Session] = field(default_factory=dict)
     waiting: dict[str, list[tuple[str, str, bytes]]] = field(default_factory=dict)
-    """Sealed keys: for each name the rooms, senders and blobs."""
+    """Sealed keys: for each name the rooms, senders and blobs. Nobody says that they have stored any."""
+    fed: dict[Session, list[tuple[str, str, bytes]]] = field(default_factory=dict)
+    """What was given on a link since its room was last entered."""
     news: dict[str, None] = field(default_factory=dict)
     """The rooms of which something was not told yet."""
     feeding: list[tuple[Session, str]] = field(default_factory=list)
@@ -113,11 +115,11 @@ class Model:
         """Frames leave: what is fed goes with them, where the link is not lost."""
         for session, name in self.feeding:
             if self.now.get(session[0]) == session:
-                mine = self.waiting.get(session[0], [])
-                for room, sender, blob in mine:
-                    if room == name:
-                        self.answer(session, "sealed", room, sender, blob)
-                self.waiting[session[0]] = [each for each in mine if each[0] != name]
+                fed = self.fed.setdefault(session, [])
+                for each in self.waiting.get(session[0], []):
+                    if each[0] == name and each not in fed:
+                        self.answer(session, "sealed", *each)
+                        fed.append(each)
         self.feeding = []
 
     # Actions.
@@ -138,6 +140,7 @@ class Model:
             room.here[session[0]] = session
         self.tell(session, "present", name, tuple(room.here))
         self.tell(session, "key", name, room.epoch)
+        self.fed[session] = [each for each in self.fed.get(session, []) if each[0] != name]
         self.feed(session, name)
 
     def append(self, session: Session, name: str, op: str, subject: str, entry: bytes, before: bytes) -> None:

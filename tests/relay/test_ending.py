@@ -46,9 +46,9 @@ class EndingTests(SynchronousTestCase):
         self.clock, self.disk = Clock(), Disk()
         self.gave_up = 0
         relay: Any = Service()
-        relay.factory = SimpleNamespace(rooms=SimpleNamespace(done_with=dict))
+        relay.factory = SimpleNamespace(rooms=SimpleNamespace(done_with=dict), wall=SimpleNamespace(now_ms=int))
         disk: Any = self.disk
-        self.durable = Durable(self.clock, disk, disk, relay, lambda _: None, lambda: 0, self.give_up)
+        self.durable = Durable(self.clock, disk, disk, relay, lambda _: None, self.give_up)
         self.durable.startService()
 
     def give_up(self) -> None:
