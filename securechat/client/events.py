@@ -28,6 +28,8 @@ class Message(_Event, frozen=True, tag="message"):
     """Its sender made another message before it than the one that we were given."""
     former: bool = False
     """Its sender is no member of the room any more, and sealed it for a time when they were."""
+    again: bool = False
+    """It was told, or about to be, when the last run of the program was killed."""
 
 
 class Sent(_Event, frozen=True, tag="sent"):

@@ -173,7 +173,7 @@ class Hearing:
         name = opened.sender.name
         if opened.gap is not None:
             told.append(events.Gap(room.name, name, *opened.gap))
-        if room.is_new(opened.sender.identity, opened.said.message_id) and not self._was_told(room, opened):
+        if room.is_new(opened.sender.identity, opened.said.message_id):
             told.append(
                 events.Message(
                     room.name,
@@ -185,12 +185,13 @@ class Hearing:
                     late or opened.is_late,
                     opened.is_forked,
                     opened.is_former,
+                    self._was_told(room, opened),
                 )
             )
         return told
 
     def _was_told(self, room: Room, opened: Opened) -> bool:
-        """Whether the last run of the program told a message, and was killed before it stored that."""
+        """Whether the last run of the program was killed when it had told a message, or was about to."""
         return room.secure is not None and self._ledger.was_told(room.secure.roster.room_id, opened.seq)
 
     def _ask(self, room: Room, held: Held) -> None:

@@ -2,8 +2,8 @@
 
 A line is on the disk before it is posted, and goes with its acknowledgement; the next run of the program says it
 again under the same id, so that the relay takes it once. The number of a message is on the disk before it is shown,
-and goes when the key store has been written: that goes back by a second when the program is killed, the messages of
-that second come again, and must not be shown again.
+and goes when the key store has been written: that goes back by a second when the program is killed, and what came
+in that second comes again. Nobody knows whether it was shown, so it is shown, and marked.
 
 One SQLite file beside the key store. Its rows are sealed, and what they are found by is tagged, under keys that are
 made of the identity key: without the key store the file tells how many lines there are and how long they are.

@@ -159,6 +159,8 @@ class Rooms:
             spans.insert(0, ("error", "!! others were told something else before this: "))
         if event.former:
             spans.insert(0, ("error", "(not in the room any more) "))
+        if event.again:
+            spans.insert(0, ("dim", "(again) "))
         if event.late:
             spans.insert(0, ("dim", "(late) "))
         return spans

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.client.conversation import LINE_MS
 from securechat.client.errors import ClientError
-from securechat.client.events import NotSent, Sent
+from securechat.client.events import Message, NotSent, Sent
 from securechat.client.ledger import DiskLedger, Line
 from securechat.wire import messages as wire
 from tests.client.test_coming_back import BackCase
@@ -169,12 +169,16 @@ class KilledTests(BackCase):
         self.alice.move_up()
 
     def test_told_once(self) -> None:
-        """What was told and not stored comes again, and is not told again; what comes then is."""
+        """What was told and not stored comes again, and is marked; what comes then is not."""
         self.says(self.alice, "1", "2")
         self.assertEqual(2, len(self.bob.heard()))
         self.kill(self.bob)
         self.says(self.alice, "3")
-        self.assertEqual([("alice", "3")], self.bob.heard())
+        told = [(event.text, event.again) for event in self.bob.told(Message)]
+        self.assertEqual([("1", True), ("2", True), ("3", False)], told)
+        self.stores(self.bob)
+        self.kill(self.bob)
+        self.assertEqual([], self.bob.heard())
         self.nothing_odd(self.bob)
 
     def test_said_and_never_posted(self) -> None:

@@ -33,6 +33,8 @@ class Life:
     """Id, text and number of what the relay has taken of it, in order."""
     shown: list[tuple[int, str, bool]] = field(default_factory=list)
     """Number and text of what it showed, in order; True where it said that this is late."""
+    again: list[tuple[int, str]] = field(default_factory=list)
+    """Number and text of what it showed and said that it may have shown before it was killed the last time."""
     missed: list[tuple[int, int]] = field(default_factory=list)
     """The numbers, from the first to the last, of what it said that it missed."""
     unreadable: list[int] = field(default_factory=list)
@@ -49,6 +51,8 @@ class Life:
                 match event["type"]:
                     case "sent":
                         self.acked.append((event.get("id", event["text"]), event["text"], event["seq"]))
+                    case "message" if event.get("again"):
+                        self.again.append((event["seq"], event["text"]))
                     case "message":
                         self.shown.append((event["seq"], event["text"], event.get("late", False)))
                     case "missed":
@@ -70,7 +74,7 @@ class Life:
     @property
     def heard(self) -> set[int]:
         """The numbers of what it showed, or said that it cannot show."""
-        return self.told | {seq for seq, _, _ in self.shown}
+        return self.told | {seq for seq, _, _ in self.shown} | {seq for seq, _ in self.again}
 
     @property
     def known(self) -> set[int]:
@@ -95,7 +99,7 @@ def check(lives: Sequence[Life]) -> Verdict:
     for life in lives:
         for _, text, seq in life.acked:
             texts[seq].add(text)
-        for seq, text, _ in life.shown:
+        for seq, text in [*((seq, text) for seq, text, _ in life.shown), *life.again]:
             texts[seq].add(text)
     wrong += (f"number {seq} is {' and '.join(sorted(each))}" for seq, each in texts.items() if len(each) > 1)
     last = max(texts, default=0)

@@ -46,7 +46,8 @@ class ClientEndCase(FaultCase):
         acked = sum(len(life.acked) for life in lives)
         self.assertGreater(acked, times * LINES)
         silent = sum(len(self.untold([life for life in lives if life.name == name], last)) for name in NAMES)
-        self.measured(f"{times} kills, {acked} acknowledged, {silent} on the way to the screen as it ended")
+        again = sum(len(life.again) for life in lives)
+        self.measured(f"{times} kills, {acked} acknowledged, {again} shown again and marked, {silent} never")
         relay.ends()
 
     def untold(self, lives: list[Life], last: int) -> set[int]:

@@ -71,6 +71,16 @@ class CheckTests(SynchronousTestCase):
         wrong = check([self.alice, killed, self.bob, self.carol]).wrong
         self.assertIn("bob: 'f' is acknowledged 2 times", wrong)
 
+    def test_shown_again(self) -> None:
+        """What is marked as shown again counts as known, is no double, and must be the same message."""
+        seq, text, _ = self.carol.shown[1]
+        self.carol.again.append((seq, text))
+        self.assertEqual([], self.verdict().wrong)
+        del self.carol.shown[1]
+        self.assertEqual([], self.verdict().wrong)
+        self.carol.again[0] = (seq, "something else")
+        self.assertIn(f"number {seq} is {text} and something else", self.verdict().wrong)
+
     def test_own_shown(self) -> None:
         """A message that is shown to who said it is found."""
         self.bob.shown.append((6, "f", False))
