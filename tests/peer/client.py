@@ -11,103 +11,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from itertools import takewhile
 
 from tests.peer import log as logs
 from tests.peer import sc1, sessions
 from tests.peer.link import SecureLink
 from tests.peer.log import Log, LogError, Member
-from tests.peer.numbers import Numbers
 from tests.peer.sc1 import RefusedError, lp
-from tests.peer.sessions import Receiving, Sending
+from tests.peer.sessions import Sending
+from tests.peer.state import Arrived, Heard, Pending, Person, Room, now_ms
 from tests.peer.wire import BrokenError, Message, PeerError, Wire
-
-
-def now_ms() -> int:
-    """The time as SC1 has it."""
-    return time.time_ns() // 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Arrived:
-    """A sealed message as it came."""
-
-    seq: int
-    sender: str
-    ms: int
-    sealed: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """One message of a room: its text, or what is wrong with it. What is missing right before it is `gap`.
-
-    A `Gap` of the relay has no sender, its code for a problem, and the numbers that it covers as `gap`.
-    """
-
-    room: str
-    seq: int
-    sender: str
-    ms: int
-    text: str | None
-    problem: str = ""
-    gap: tuple[int, int] | None = None
-
-
-@dataclass(slots=True)
-class Pending:
-    """A text that the relay has not acknowledged; `posted` is the session and index under which it is posted."""
-
-    room: str
-    text: str
-    posted: tuple[Sending, int] | None = None
-
-
-@dataclass(slots=True)
-class Room:
-    """All that is known of a room."""
-
-    log: Log
-    total: int = 0
-    last_seq: int = 0
-    """The room's last number, as the relay says it."""
-    numbers: Numbers = field(default_factory=Numbers)
-    fault: str = ""
-    """Why nothing that the relay shows of it is believed any more."""
-    present: list[str] = field(default_factory=list)
-    keys: dict[bytes, bytes] = field(default_factory=dict)
-    """The relay's session key of each epoch."""
-    sending: Sending | None = None
-    wanted: set[bytes] = field(default_factory=set)
-    """Devices whose prekeys have been asked for."""
-    asked: set[bytes] = field(default_factory=set)
-    """Devices that asked for our key."""
-    receiving: dict[tuple[bytes, bytes], Receiving] = field(default_factory=dict)
-    """By device and sid."""
-    held: list[Arrived] = field(default_factory=list)
-    blobs: list[bytes] = field(default_factory=list)
-    questions: set[tuple[bytes, bytes]] = field(default_factory=set)
-    shown: set[tuple[bytes, bytes]] = field(default_factory=set)
-    """Identity key and message id of what was heard."""
-
-
-@dataclass(slots=True)
-class Person:
-    """Keys, and all that outlives a link."""
-
-    keys: sc1.Keys
-    pins: dict[str, bytes] = field(default_factory=dict)
-    """The identity key that each name had first, or that was accepted."""
-    changed: dict[str, bytes] = field(default_factory=dict)
-    """Names that another identity key has shown itself under."""
-    rooms: dict[str, Room] = field(default_factory=dict)
-    pending: dict[bytes, Pending] = field(default_factory=dict)
-
-    def meet(self, name: str, identity: bytes) -> None:
-        """Pin a key, or note that another one is pinned."""
-        if self.pins.setdefault(name, identity) != identity:
-            self.changed[name] = identity
 
 
 class PlainClient(Wire):
@@ -316,17 +229,14 @@ class PlainClient(Wire):
         """Say what is stored: all that this client keeps it keeps in memory, so what has come is."""
         if not self._is_welcome:
             return
-        stored = {name: room.numbers for name, room in self._mine() if room.numbers.news != room.numbers.told}
+        mine = {name: room.numbers for name, room in self.rooms.items() if self.is_member(name)}
+        stored = {name: numbers for name, numbers in mine.items() if numbers.news != numbers.told}
         items = [(name, *numbers.news) for name, numbers in stored.items()]
         for at in range(0, len(items), 64):
             self.send("Seen", items[at : at + 64])
             self._told_at = time.monotonic()
         for numbers in stored.values():
             numbers.told = numbers.news
-
-    def _mine(self) -> list[tuple[str, Room]]:
-        """The rooms that we are in."""
-        return [(name, room) for name, room in self.rooms.items() if self.is_member(name)]
 
     def post(self, room: str, items: Sequence[tuple[bytes, bytes]], epoch: bytes | None = None) -> None:
         """Post sealed messages of any making, for the room's epoch unless another one is given."""

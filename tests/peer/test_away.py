@@ -71,6 +71,15 @@ class PlainAwayTests(test_plain.RealCase):
         self.assertEqual(["one", "away"], senders)
         self.assertEqual(3, self.person.rooms["#den"].known)
 
+    def test_twice(self) -> None:
+        """What comes again on one link, as it entered again with a lower number, is dropped by its number."""
+        again = self.back()
+        again._send("Enter", "#den", 0, 0)
+        while again.receive(1):
+            pass
+        self.assertEqual(1, len(captured(again, "Delivery")))
+        self.assertEqual([], list(again.inbox))
+
     def test_past_key_is_for_reading(self) -> None:
         """Who was given the key of a past epoch last posts for the present one."""
         self.one.say("#den", "in their epoch")
@@ -193,6 +202,16 @@ class AwayTests(harness.PeerCase):
         again = self.login(self.address, person=self.person)
         again.ask(self.room)
         self.assertEqual(4, again.wait_for("Delivery")[2])
+
+    def test_twice(self) -> None:
+        """What comes again on one link, as it entered again with a lower number, is dropped by its number."""
+        self.say(self.plain, self.room, "once")
+        again = self.back()
+        self.assert_heard(again, self.room, self.plain.name, "once")
+        again.send("Enter", self.room, 0, 0)
+        again.wait_for("Delivery")
+        again.ping()
+        self.assertFalse(again.heard)
 
     def test_added_while_away(self) -> None:
         """Who is added while away gets what is said since, and a gap that nobody needs to be shown."""

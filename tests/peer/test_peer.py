@@ -13,9 +13,10 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from tests.peer import harness, link, log
-from tests.peer.client import PlainClient, now_ms
+from tests.peer.client import PlainClient
 from tests.peer.link import WrongKeyError
 from tests.peer.sc1 import X25519, lp
+from tests.peer.state import now_ms
 from tests.peer.wire import PeerError
 
 ID = bytes(16)
