@@ -11,7 +11,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from itertools import takewhile
 
 from tests.peer import log as logs
@@ -19,89 +18,9 @@ from tests.peer import sc1, sessions
 from tests.peer.link import SecureLink
 from tests.peer.log import Log, LogError, Member
 from tests.peer.sc1 import RefusedError, lp
-from tests.peer.sessions import Receiving, Sending
+from tests.peer.sessions import Sending
+from tests.peer.state import Arrived, Heard, Pending, Person, Room, now_ms
 from tests.peer.wire import BrokenError, Message, PeerError, Wire
-
-
-def now_ms() -> int:
-    """The time as SC1 has it."""
-    return time.time_ns() // 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Arrived:
-    """A sealed message as it came."""
-
-    seq: int
-    sender: str
-    ms: int
-    sealed: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """One message of a room: its text, or what is wrong with it. What is missing right before it is `gap`."""
-
-    room: str
-    seq: int
-    sender: str
-    ms: int
-    text: str | None
-    problem: str = ""
-    gap: tuple[int, int] | None = None
-
-
-@dataclass(slots=True)
-class Pending:
-    """A text that the relay has not acknowledged; `posted` is the session and index under which it is posted."""
-
-    room: str
-    text: str
-    posted: tuple[Sending, int] | None = None
-
-
-@dataclass(slots=True)
-class Room:
-    """All that is known of a room."""
-
-    log: Log
-    total: int = 0
-    last_seq: int = 0
-    fault: str = ""
-    """Why nothing that the relay shows of it is believed any more."""
-    present: list[str] = field(default_factory=list)
-    keys: dict[bytes, bytes] = field(default_factory=dict)
-    """The relay's session key of each epoch."""
-    sending: Sending | None = None
-    wanted: set[bytes] = field(default_factory=set)
-    """Devices whose prekeys have been asked for."""
-    asked: set[bytes] = field(default_factory=set)
-    """Devices that asked for our key."""
-    receiving: dict[tuple[bytes, bytes], Receiving] = field(default_factory=dict)
-    """By device and sid."""
-    held: list[Arrived] = field(default_factory=list)
-    blobs: list[bytes] = field(default_factory=list)
-    questions: set[tuple[bytes, bytes]] = field(default_factory=set)
-    shown: set[tuple[bytes, bytes]] = field(default_factory=set)
-    """Identity key and message id of what was heard."""
-
-
-@dataclass(slots=True)
-class Person:
-    """Keys, and all that outlives a link."""
-
-    keys: sc1.Keys
-    pins: dict[str, bytes] = field(default_factory=dict)
-    """The identity key that each name had first, or that was accepted."""
-    changed: dict[str, bytes] = field(default_factory=dict)
-    """Names that another identity key has shown itself under."""
-    rooms: dict[str, Room] = field(default_factory=dict)
-    pending: dict[bytes, Pending] = field(default_factory=dict)
-
-    def meet(self, name: str, identity: bytes) -> None:
-        """Pin a key, or note that another one is pinned."""
-        if self.pins.setdefault(name, identity) != identity:
-            self.changed[name] = identity
 
 
 class PlainClient(Wire):
@@ -116,6 +35,12 @@ class PlainClient(Wire):
         self.heard: deque[Heard] = deque()
         self.found: dict[str, tuple[bytes, bool]] = {}
         self._unanswered = 0
+        self._entering: set[str] = set()
+        """Rooms whose answer to an `Enter` has not begun."""
+        self._told_at = 0.0
+        """When the relay was told last what is stored."""
+        self._is_welcome = False
+        """From the relay's `Welcome` to its last word."""
         super().__init__(address, timeout_s)
         self.greeting = self.wait_for("Greeting")
         if self.greeting[1] != 3:
@@ -146,6 +71,7 @@ class PlainClient(Wire):
         for room in self.rooms.values():
             room.questions.clear()
             room.wanted.clear()
+            room.numbers.told = 0, 0
         for each in self.person.pending.values():
             self._void(each)
         self.send(*self.hello(self.person.keys))
@@ -154,8 +80,13 @@ class PlainClient(Wire):
     def ask(self, room: str) -> Log:
         """Be told of a room, and wait for its log and, as a member, its key. PeerError where it is declined."""
         known = self.rooms.get(room)
-        self.send("Enter", room, len(known.log.entries) if known else 0, 2**63 - 1)
-        self._until(room, ("Roster",), lambda: self._is_whole(room))
+        self._entering.add(room)
+        have, after = (len(known.log.entries), known.numbers.known) if known else (0, 0)
+        self.send("Enter", room, have, after)
+        try:
+            self._until(room, ("Roster",), lambda: self._is_whole(room))
+        finally:
+            self._entering.discard(room)
         if self.is_member(room):
             self._until(room, ("SessionKey",), lambda: True)
         return self.rooms[room].log
@@ -210,7 +141,8 @@ class PlainClient(Wire):
                 self.rooms.update({room: known} if known else {})
             raise
         if op in ("create", "join", "add") or (op == "remove" and subject != keys.identity):
-            self._until(room, ("SessionKey",), lambda: True)
+            known = self.rooms[room]
+            self._until(room, ("SessionKey",), lambda: known.log.epoch in known.keys)
 
     def lookup(self, name: str) -> tuple[bytes, bool]:
         """The certificate of a name's owner, empty where it has none, and whether they are logged in."""
@@ -273,12 +205,38 @@ class PlainClient(Wire):
         self.wait_for("Pong")
 
     def quit(self) -> None:
-        """Go away in good order."""
+        """Go away in good order, with everything that came stored."""
+        self._see()
         self.send("Goodbye", "quit", "")
         self.wait_for("Goodbye")
         self.wait_for_end()
 
+    def catch_up(self, room: str) -> None:
+        """Receive until all is known that had been said when the relay last said how much that was."""
+        known = self.rooms[room]
+        while known.numbers.known < known.last_seq:
+            self.receive()
+
     # The wire.
+
+    def receive(self, timeout_s: float | None = None) -> Message:
+        """Wait for a message, act on it, and return it; once a second the relay is told what is stored by then."""
+        if time.monotonic() >= self._told_at + 1:
+            self._see()
+        return super().receive(timeout_s)
+
+    def _see(self) -> None:
+        """Say what is stored: all that this client keeps it keeps in memory, so what has come is."""
+        if not self._is_welcome:
+            return
+        mine = {name: room.numbers for name, room in self.rooms.items() if self.is_member(name)}
+        stored = {name: numbers for name, numbers in mine.items() if numbers.news != numbers.told}
+        items = [(name, *numbers.news) for name, numbers in stored.items()]
+        for at in range(0, len(items), 64):
+            self.send("Seen", items[at : at + 64])
+            self._told_at = time.monotonic()
+        for numbers in stored.values():
+            numbers.told = numbers.news
 
     def post(self, room: str, items: Sequence[tuple[bytes, bytes]], epoch: bytes | None = None) -> None:
         """Post sealed messages of any making, for the room's epoch unless another one is given."""
@@ -305,6 +263,13 @@ class PlainClient(Wire):
     def on_welcome(self, name: str, rooms: list[str], limits: list[int]) -> None:
         self.name, self.welcome = name, rooms
         self.window, self.most_rooms, self.ping_s = limits
+        self._is_welcome = True
+
+    def on_refused(self, *_: object) -> None:
+        self._is_welcome = False
+
+    def on_goodbye(self, *_: object) -> None:
+        self._is_welcome = False
 
     def on_ping(self) -> None:
         self.send("Pong")
@@ -314,7 +279,7 @@ class PlainClient(Wire):
 
     def on_roster(self, name: str, first: int, entries: list[bytes], total: int, last_seq: int) -> None:
         room = self.rooms.setdefault(name, Room(Log(name)))
-        room.total, room.last_seq = total, max(room.last_seq, last_seq)
+        room.total, room.last_seq, was_member = total, last_seq, self.is_member(name)
         try:
             if first > len(room.log.entries) or total < len(room.log.entries):
                 raise LogError("it is not the log that we know")
@@ -325,8 +290,10 @@ class PlainClient(Wire):
             return
         for member in room.log.members.values():
             self.person.meet(member.name, member.identity)
+        if self.is_member(name) and not was_member and name not in self._entering:
+            room.numbers.skip(room.numbers.known + 1, last_seq)
         blobs, room.blobs = room.blobs, []
-        self.on_sealedkey(name, 0, [("", blob) for blob in blobs])
+        self._take_keys(name, blobs)
 
     def on_present(self, room: str, names: list[str]) -> None:
         self.rooms[room].present = names
@@ -337,7 +304,7 @@ class PlainClient(Wire):
 
     def on_sessionkey(self, name: str, epoch: bytes, key: bytes) -> None:
         room = self.rooms[name]
-        if epoch not in room.keys:
+        if epoch not in room.keys and epoch == room.log.epoch:
             # Whatever is unanswered in the room was posted for the epoch before, and is declined.
             for each in self.person.pending.values():
                 if each.room == name:
@@ -347,8 +314,12 @@ class PlainClient(Wire):
         self._go_on(name)
 
     def on_sealedkey(self, name: str, handed: int, items: list[tuple[str, bytes]]) -> None:
+        self._take_keys(name, [blob for _, blob in items])
+        self.rooms[name].numbers.handed = handed
+
+    def _take_keys(self, name: str, blobs: list[bytes]) -> None:
         room = self.rooms[name]
-        for _, blob in items:
+        for blob in blobs:
             try:
                 found = sessions.open_blob(blob, room.log, self.person.keys)
             except RefusedError:
@@ -388,6 +359,8 @@ class PlainClient(Wire):
 
     def on_ack(self, room: str, items: list[tuple[bytes, int]]) -> None:
         self.acked.update(items)
+        for _, seq in items:
+            self.rooms[room].numbers.take(seq)
         self.on_declined(room, [post_id for post_id, _ in items], "acknowledged")
 
     def on_declined(self, room: str, ids: list[bytes], code: str) -> None:
@@ -401,10 +374,12 @@ class PlainClient(Wire):
     def on_delivery(self, name: str, first_seq: int, items: list[tuple[str, int, bytes]]) -> None:
         room = self.rooms[name]
         for seq, (sender, ms, sealed) in enumerate(items, first_seq):
-            if seq > room.last_seq:
-                room.last_seq = seq
-                if sender != self.name:
-                    self._hear(name, Arrived(seq, sender, ms, sealed))
+            if room.numbers.take(seq) and sender != self.name:
+                self._hear(name, Arrived(seq, sender, ms, sealed))
+
+    def on_gap(self, name: str, first: int, last: int, code: str) -> None:
+        if self.rooms[name].numbers.skip(first, last) and code != "not-a-member":
+            self.heard.append(Heard(name, last, "", 0, None, code, (first, last)))
 
     # Hearing.
 

@@ -26,8 +26,9 @@ from typing import Any, Final
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.peer.client import Person, PlainClient
+from tests.peer.client import PlainClient
 from tests.peer.sc1 import Keys
+from tests.peer.state import Person
 
 PATIENCE_S: Final = 15.0
 """Seconds after which something that should happen at once counts as never happening."""

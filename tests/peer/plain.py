@@ -1,4 +1,4 @@
-"""A deliberately plain client for securechat's protocol 2, written from PROTOCOL.md and SC1-notes.md alone."""
+"""A deliberately plain client for securechat's protocol 3, written from PROTOCOL.md and SC1-notes.md alone."""
 
 import hmac
 import os
@@ -21,7 +21,6 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from msgspec import msgpack
 from OpenSSL import SSL, crypto
 
-__all__ = ["X25519", "X_WING", "PeerError", "Person", "PlainClient"]
 HOUR, DAY = 3_600_000, 86_400_000
 X_WING, X25519 = bytes.fromhex("647a00010002"), bytes.fromhex("002000010002")
 KEMS = {X_WING: hpke.KEM.MLKEM768_X25519, X25519: hpke.KEM.X25519}
@@ -47,9 +46,9 @@ class Member(NamedTuple):
     role: bytes = b"member"
 
 
-def ensure(holds: bool, otherwise: str) -> None:
+def ensure(holds: bool, *otherwise: str, error: type[Exception] = ValueError) -> None:
     if not holds:
-        raise ValueError(otherwise)
+        raise error(*otherwise)
 
 
 def lp(*items: bytes) -> bytes:
@@ -104,18 +103,17 @@ class Session:
 
 class Room:  # its log, checked entry by entry, and what else is known of it; it outlives a link
     def __init__(self, name: str) -> None:
-        self.name = name
-        self.pair = name[1:].split("+") if name.startswith("@") else []
+        self.name, self.pair = name, name[1:].split("+") if name.startswith("@") else []
         self.hashes: list[bytes] = []
         self.members: dict[bytes, Member] = {}  # by identity key
         self.devices: dict[bytes, bytes] = {}  # every device that ever was here, and whose
         self.epoch, self.departures, self.open = b"", 0, False
         self.epochs: dict[bytes, tuple[int, int, dict[bytes, Member]]] = {}  # entry, departures, members by device
-        self.keys: dict[bytes, bytes] = {}  # R by epoch
+        self.keys: dict[bytes, bytes] = {}  # R by epoch, of past ones for reading only
         self.own: deque[Session] = deque(maxlen=4)  # the last is the present one
         self.theirs: dict[tuple[bytes, bytes], Session] = {}  # by device and sid
-        self.held: list[tuple[int, str, bytes]] = []  # number, sender, frame
-        self.seen: set[tuple[bytes, bytes]] = set()  # identity key and message id
+        self.held, self.seen = list[tuple[int, str, bytes]](), set[tuple[bytes, bytes]]()  # seen: IK, id
+        self.known, self.handed = 0, 0  # up to which all messages and all sealed keys are here
 
     def find(self, what: str | bytes) -> Member | None:
         return next((member for member in self.members.values() if what in (member.name, member.dk)), None)
@@ -178,12 +176,10 @@ class Person:
         created, until = now.to_bytes(8), (now + 14 * DAY).to_bytes(8)
         signature = identity.sign(b"securechat/1 device\0" + lp(name.encode(), self.dk, created))
         self.certificate = lp(name.encode(), self.ik, self.dk, created, signature)
-        self.private: Any = half
-        public = half.public_key().public_bytes_raw()
-        if suite == X_WING:
-            lattice = mlkem.MLKEM768PrivateKey.generate()
-            self.private = hpke.MLKEM768X25519PrivateKey(lattice, half)
-            public = lattice.public_key().public_bytes_raw() + public
+        lattice = mlkem.MLKEM768PrivateKey.generate()
+        self.private: Any = hpke.MLKEM768X25519PrivateKey(lattice, half) if suite == X_WING else half
+        halves = (lattice, half) if suite == X_WING else (half,)
+        public = b"".join(key.public_key().public_bytes_raw() for key in halves)
         record = lp(self.prekey_id, suite, public, created, until)
         self.prekey = record + lp(self.device.sign(b"securechat/1 prekey\0" + record))
         self.pins = defaultdict(set, {name: {self.ik}})  # a name's keys: to one of several nothing is sealed
@@ -191,9 +187,8 @@ class Person:
 
 
 class PlainClient:
-    """A client on one link."""
+    """A client on one link, in the caller's thread: who waits for an answer handles what else comes."""
 
-    # All happens in the caller's thread, one request at a time: who waits for an answer handles what else comes.
     def __init__(self, address: str, timeout_s: float = 10.0) -> None:
         """Connect to a relay."""
         url, self.timeout_s, self.data, self.relay, self.exporter = urlsplit(address), timeout_s, b"", b"", b""
@@ -213,15 +208,14 @@ class PlainClient:
             self.relay = sha256(crypto.dump_publickey(crypto.FILETYPE_ASN1, key)).digest()
             self.exporter = self.stream.export_keying_material(b"EXPORTER-Channel-Binding", 32)
             if url.fragment not in ("", self.relay.hex()):
-                self.close()
+                self.socket.close()
                 raise PeerError("fingerprint", "the relay has another key than its address says")
         # By the kernel: with settimeout(), OpenSSL would see a socket that never waits.
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, 50_000))
         self.person = Person("nobody")
-        self.captured: list[bytes] = []
-        self.inbox: deque[Message] = deque()
-        self.asked: set[tuple[bytes, bytes]] = set()  # once for each session
-        self.answers: dict[Any, Any] = {}  # by a message's, person's or room's name, or a post's id
+        self.captured, self.inbox = list[bytes](), deque[Message]()
+        self.asked, self.answers = set[tuple[bytes, bytes]](), dict[Any, Any]()  # by name or id
+        self.told, self.told_at = list[tuple[str, int, int]](), 0.0  # what was `Seen`, and when
         self.nonce = self._request("Greeting")
 
     def login(self, who: Person | str) -> None:
@@ -230,7 +224,7 @@ class PlainClient:
         signed = lp(self.relay, me.name.encode(), me.dk, self.nonce, self.exporter)
         proof = me.device.sign(b"securechat/1 login\0" + signed)
         for name in self._request("Welcome", "Hello", 3, me.certificate, me.prekey, proof):
-            self._request(name, "Enter", name, 0, 2**63 - 1)
+            self._request(name, "Enter", name, 0, self._room(name).known)
 
     def enter(self, name: str) -> None:
         """Be a member of an open room; it is founded where there is none."""
@@ -239,7 +233,7 @@ class PlainClient:
 
     def found(self, name: str, join: bytes = b"closed") -> None:
         """Found a room; one that is there is entered."""
-        if self._request(name, "Enter", name, 0, 2**63 - 1) == "no-such-room":
+        if self._request(name, "Enter", name, 0, self._room(name).known) == "no-such-room":
             detail = lp(self.person.certificate, name.encode(), os.urandom(16), lp(join, bytes(4)))
             self._append(name, b"create", self.person.ik, b"owner", detail)
 
@@ -274,8 +268,7 @@ class PlainClient:
         raw: bytes = self._request(who, "Lookup", who)
         ensure(read_certificate(raw).name == who, "another's certificate")
         self.person.pins[who].add(read_certificate(raw).ik)
-        if len(self.person.pins[who]) > 1:
-            raise PeerError("changed", who)
+        ensure(len(self.person.pins[who]) == 1, "changed", who, error=PeerError)
         return raw
 
     def rekey(self, name: str) -> None:
@@ -288,10 +281,8 @@ class PlainClient:
         """Say a text in a room, and return its number when the relay has taken it."""
         me, room, post_id = self.person, self._room(name), os.urandom(16)
         while True:
-            if me.ik not in room.members:
-                raise PeerError("not-a-member", name)
-            if any(len(me.pins[who]) > 1 for who in self.members(name)):
-                raise PeerError("changed", name)
+            ensure(me.ik in room.members, "not-a-member", name, error=PeerError)
+            ensure(all(len(me.pins[who]) <= 1 for who in self.members(name)), "changed", name, error=PeerError)
             if room.epoch not in room.keys:
                 self._request("SessionKey")
                 continue
@@ -311,7 +302,7 @@ class PlainClient:
             frame += me.device.sign(b"securechat/1 frame\0" + own.prev)
             answer = self._request(post_id, "Post", name, room.epoch, [(post_id, frame)])
             if answer != "stale-epoch":
-                own.voided = 0
+                own.voided, room.known = 0, room.known + (answer == room.known + 1)  # lower ones may still come
                 return int(answer)
 
     def receive(self, timeout: float) -> bool:
@@ -320,9 +311,9 @@ class PlainClient:
         while len(self.data) < (size := 4 + int.from_bytes(self.data[:4])):
             with suppress(SSL.WantReadError, BlockingIOError):
                 more = self.stream.recv(65_536)
-                if not more:
-                    raise ConnectionError("the link was lost")
+                ensure(more != b"", "the link was lost", error=ConnectionError)
                 self.data += more
+            self._see(1.0)
             if time.monotonic() > end:
                 return False
         body, self.data = self.data[4:size], self.data[size:]
@@ -338,12 +329,9 @@ class PlainClient:
 
     def quit(self) -> None:
         """Say goodbye, and close."""
+        self._see(0.0)
         with suppress(PeerError):
             self._request("", "Goodbye", "quit", "")
-        self.close()
-
-    def close(self) -> None:
-        """Close without a word."""
         self.socket.close()
 
     def _handle(self, body: bytes) -> None:
@@ -374,7 +362,8 @@ class PlainClient:
                     self.answers[room.name] = ""
             case ["SessionKey", str(name), bytes(epoch), bytes(key)]:
                 self._room(name).keys[epoch] = self.answers["SessionKey"] = key
-            case ["SealedKey", str(name), int(), list(items)]:
+            case ["SealedKey", str(name), int(handed), list(items)]:
+                self._room(name).handed = handed
                 for _, blob in items:
                     with suppress(*BAD):  # nobody is told
                         self._open_key(self._room(name), blob)
@@ -383,9 +372,14 @@ class PlainClient:
                 for own in ([own for own in room.own if own.sid == sid] or list(room.own))[-1:]:
                     self._hand(room, own, device)
             case ["Delivery", str(name), int(first), list(items)]:
-                for seq, (sender, _, frame) in enumerate(items, first):
-                    if sender != self.person.name:
-                        self._room(name).held.append((seq, sender, frame))
+                room = self._room(name)
+                new = [(seq, *item) for seq, item in enumerate(items, first) if seq > room.known]
+                room.held += [(seq, who, frame) for seq, who, _, frame in new if who != self.person.name]
+                room.known = max(room.known, first + len(items) - 1)  # all lower ones came, or are our own
+            case ["Gap", str(name), int(first), int(last), str(code)]:
+                if code != "not-a-member" and last > self._room(name).known:
+                    self.inbox.append((name, last, "", None, f"{code} since {first}"))
+                self._room(name).known = max(self._room(name).known, last)
             case ["Ping"]:
                 self._send("Pong")
         for room in list(self.person.rooms.values()):
@@ -409,12 +403,19 @@ class PlainClient:
         if message:
             self._send(*message)
         while key not in self.answers:
-            if not self.receive(self.timeout_s):
-                raise TimeoutError("no answer")
+            ensure(self.receive(self.timeout_s), "no answer", error=TimeoutError)
         answer = self.answers.pop(key)
-        if isinstance(answer, str) and answer not in ("", "no-such-room", "stale-entry", "stale-epoch"):
-            raise PeerError(answer, str(key))
+        taken = answer in ("", "no-such-room", "stale-entry", "stale-epoch") or not isinstance(answer, str)
+        ensure(taken, answer, str(key), error=PeerError)
         return answer
+
+    def _see(self, pause_s: float) -> None:  # what is in our memory counts as stored
+        mine = [room for room in self.person.rooms.values() if self.person.ik in room.members]
+        news = [(room.name, room.known, room.handed) for room in mine]
+        if news != self.told and time.monotonic() >= self.told_at + pause_s:
+            self.told, self.told_at = news, time.monotonic()
+            for at in range(0, len(news), 64):
+                self._send("Seen", news[at : at + 64])
 
     def _room(self, name: str) -> Room:
         return self.person.rooms.setdefault(name, Room(name))
@@ -426,7 +427,7 @@ class PlainClient:
             body = lp(n.to_bytes(4), previous, op, ik, role, (time.time_ns() // 1_000_000).to_bytes(8), detail)
             entry = lp(body, me.dk, me.device.sign(b"securechat/1 room\0" + body))
             if self._request(name, "Append", name, entry) == "stale-entry":  # somebody was faster
-                self._request(name, "Enter", name, 0, 2**63 - 1)
+                self._request(name, "Enter", name, 0, room.known)
 
     def _hand(self, room: Room, own: Session, device: bytes) -> None:
         record, me, member = self._request(device, "Want", [device]), self.person, room.find(device)
@@ -452,11 +453,10 @@ class PlainClient:
         d, number, sealed = unlp(blob, 164, 8, None)
         label, room_id, epoch, device, sid, _ = unlp(d, None, 32, 32, 32, 16, 8)
         begun, departures, members = room.epochs[epoch]
-        ensure(label == b"securechat/1 session" and device in members, "not a member's")
-        ensure(number == me.prekey_id and room_id == room.hashes[0], "not for our prekey, or this room")
+        ensure(label == b"securechat/1 session" and device in members and number == me.prekey_id, "not for us")
         signed = SUITES[me.suite].decrypt(sealed, me.private, lp(b"securechat/1 seal", d, me.dk, number))
         again, place, chain, *rest = unlp(signed[:-64], 164, 4, 32, 32, 8)
-        ensure((again, rest) == (d, [me.dk, number]), "for something else")
+        ensure((again, rest, room_id) == (d, [me.dk, number], room.hashes[0]), "for something else")
         signer(device).verify(signed[-64:], b"securechat/1 key\0" + signed[:-64])
         # A second key would tell nothing new.
         room.theirs.setdefault((device, sid), Session(d, begun, departures, chain, int.from_bytes(place)))

@@ -19,7 +19,8 @@ from tests.peer.wire import frame
 
 DOCS: Final = Path(__file__).resolve().parents[2] / "docs"
 CLIENT: Final = [
-    Path(__file__).with_name(f"{name}.py") for name in ("client", "wire", "link", "log", "sc1", "sessions")
+    Path(__file__).with_name(f"{name}.py")
+    for name in ("client", "numbers", "state", "wire", "link", "log", "sc1", "sessions")
 ]
 CLIENT_LINES: Final = 500
 """The most that the plain client has in one file."""

@@ -13,10 +13,10 @@ from msgspec import msgpack
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.peer import harness, sc1, sessions
-from tests.peer.client import now_ms
 from tests.peer.log import Log, LogError, entry
 from tests.peer.sc1 import Keys, RefusedError, lp, sign
 from tests.peer.sessions import Receiving, Sending, open_blob, read_frame
+from tests.peer.state import now_ms
 
 COLOURFUL: Final = "\x1b[31mred\x1b[0m\x07\rover\nours: forged \N{RIGHT-TO-LEFT OVERRIDE}txet\x9b2J"
 """A text that would paint, ring, overwrite, pretend and turn around on a terminal that believed it."""

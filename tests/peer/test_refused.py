@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from msgspec import msgpack
 
 from tests.peer import harness, sc1
-from tests.peer.client import Person, now_ms
 from tests.peer.sc1 import Keys
+from tests.peer.state import Person, now_ms
 from tests.peer.wire import PeerError, frame
 
 ID = bytes(16)
