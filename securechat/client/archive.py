@@ -2,7 +2,8 @@
 no history (SC1 §10).
 
 Messages stand here before they are told, and ours with their acknowledgement, in the sealed file that the ledger is
-in. In the clear are the day on which each came and for how many days it is kept, as it goes by these.
+in; its `flush` writes both. In the clear are the day on which each came and for how many days it is kept: by these
+it goes.
 """
 
 from collections.abc import Sequence
@@ -16,26 +17,26 @@ from securechat.signed.encoding import lp, u64
 from securechat.signed.roster import Roster
 
 DAY_MS: Final = 24 * 3600 * 1000
+HISTORY: Final = 50
+"""How many messages are shown again, where nobody says how many."""
 MOST: Final = 1_000
-"""How many messages are shown again at once, at the most."""
-
-_GOES: Final = "days = 0 OR day + days < ?"
+"""How many at the most."""
 
 
 class Archive(Protocol):
     """What a conversation can read again."""
 
     def keep(self, log: Roster, messages: Sequence[Message], now_ms: int) -> None:
-        """Messages of a room are about to be told; they are on the disk with the next `flush` of the ledger."""
+        """Messages of a room are about to be told; they are on the disk with the next `flush`."""
 
     def last(self, room: str, count: int) -> list[Message]:
         """The last messages of a room, in the order in which they were told. Raises `ClientError`."""
 
     def limit(self, log: Roster, now_ms: int) -> None:
-        """A room's policy may be another one now: what it does not let us keep goes. Raises `ClientError`."""
+        """A room's policy may be another one now: what it does not let us keep goes with the next `flush`."""
 
     def expire(self, now_ms: int) -> None:
-        """Let go of what was kept for long enough. Raises `ClientError`."""
+        """Let go of what was kept for long enough, with the next `flush`."""
 
 
 class NoArchive:
@@ -64,7 +65,7 @@ class DiskArchive:
         """For how many days each room's policy lets us keep, as far as that was carried out."""
 
     def keep(self, log: Roster, messages: Sequence[Message], now_ms: int) -> None:
-        """Messages of a room are about to be told; they are on the disk with the next `flush` of the ledger.
+        """Messages of a room are about to be told; they are on the disk with the next `flush`.
 
         One that comes a second time, by its number, is kept once. Days are counted from when it came here: when it
         was said is the relay's word alone.
@@ -89,7 +90,7 @@ class DiskArchive:
         return [self._message(place, row) for place, row in reversed(rows)]
 
     def limit(self, log: Roster, now_ms: int) -> None:
-        """A room's policy may be another one now: what it does not let us keep goes. Raises `ClientError`.
+        """A room's policy may be another one now: what it does not let us keep goes with the next `flush`.
 
         It is the policy of one log: another room under that name has no say in what was said in this one.
         """
@@ -101,12 +102,8 @@ class DiskArchive:
             self.expire(now_ms)
 
     def expire(self, now_ms: int) -> None:
-        """Let go of what was kept for long enough. Raises `ClientError`."""
-        today = now_ms // DAY_MS
-        if self._file.read(f"SELECT 1 FROM messages WHERE {_GOES} LIMIT 1", today):
-            self._file.put(f"DELETE FROM messages WHERE {_GOES}", today)
-            self._file.flush()
-            self._file.wipe()
+        """Let go of what was kept for long enough, with the next `flush`."""
+        self._file.forget("DELETE FROM messages WHERE days = 0 OR day + days < ?", now_ms // DAY_MS)
 
     def _room(self, name: str) -> bytes:
         return self._file.tag(lp(b"room", name.encode()))

@@ -10,12 +10,13 @@ from random import random as any_fraction
 from typing import Final
 
 from securechat.client import events
-from securechat.client.events import Entered, Error, Event, Keyed, Left, Missed, NotEntered, NotSent, Sent
+from securechat.client.archive import Archive
+from securechat.client.events import Entered, Error, Event, Keyed, Left, Missed, NotEntered, NotSent, Sent, time_of
 from securechat.client.following import Following
 from securechat.client.hearing import Hearing
 from securechat.client.membership import Membership
 from securechat.client.people import People
-from securechat.client.room import Room
+from securechat.client.room import Pending, Room
 from securechat.client.saying import Saying, other_of
 from securechat.e2e.hpke import NoMlKemError
 from securechat.e2e.outcomes import KeyTaken
@@ -47,6 +48,7 @@ class Parts:
     membership: Membership
     saying: Saying
     hearing: Hearing
+    archive: Archive
 
 
 class Rooms:
@@ -60,6 +62,8 @@ class Rooms:
         tell: Callable[[Event], None],
         keep: Callable[[], None],
         later: Later,
+        now_ms: Callable[[], int],
+        history_days: int,
         jitter: Callable[[], float] = any_fraction,
     ) -> None:
         """Take our name, what works on rooms, what sends to the relay, where events go, and the clock.
@@ -74,10 +78,13 @@ class Rooms:
         self._membership = parts.membership
         self._saying = parts.saying
         self._hearing = parts.hearing
+        self._archive = parts.archive
         self._send = send
         self._tell = tell
         self._keep = keep
         self._later = later
+        self._now_ms = now_ms
+        self._history_days = history_days
         self._jitter = jitter
         self._links = 0
 
@@ -168,8 +175,9 @@ class Rooms:
         was_member = room.entered
         was_asked = room.asking
         self._membership.happened(room, self._following.roster(room, roster))
-        if not room.whole or room.fault is not None:
+        if not room.whole or room.fault is not None or room.secure is None:
             return
+        self._archive.limit(room.secure.roster, self._now_ms())
         if self._membership.is_member(room):
             room.catches_up = was_asked
             self._membership.add_guests(room)
@@ -179,7 +187,6 @@ class Rooms:
         elif was_member or room.leaving or (room.outbox and not room.stay and direct_pair(room.name) is None):
             self.left(room)
         elif room.stay:
-            assert room.secure is not None
             if room.secure.roster.policy.is_open:
                 self._membership.join(room)
             else:
@@ -195,7 +202,8 @@ class Rooms:
         if not again:
             room.races = 0
             self._hearing.ask_again(room)
-            self._tell(Entered(room.name, sorted(room.present)))
+            days = room.secure.roster.policy.history_days
+            self._tell(Entered(room.name, sorted(room.present), days))
             if not room.catches_up or room.last_seq < room.numbers.top:
                 missed = room.numbers.begin(room.last_seq)
                 if missed is not None:
@@ -337,8 +345,16 @@ class Rooms:
                 if seq <= room.last_seq:
                     # Taken on a link that was lost: nobody is given what was sealed for this one.
                     self._saying.not_delivered(room, pending)
+                self._keep_own(room, seq, pending)
                 self._tell(Sent(room.name, seq, pending.text, pending.label))
         self._tell_missed(room)
+
+    def _keep_own(self, room: Room, seq: int, pending: Pending) -> None:
+        """Something of ours was taken: it can be read again as what others say can."""
+        if room.secure is not None:
+            now_ms = self._now_ms()
+            message = events.Message(room.name, self.name, pending.text, time_of(now_ms), seq)
+            self._archive.keep(room.secure.roster, [message], now_ms)
 
     def _declined(self, room: Room, declined: wire.Declined) -> None:
         code = declined.code
@@ -393,7 +409,7 @@ class Rooms:
     def _found_room(self, room: Room) -> None:
         other = other_of(room.name, self.name)
         if other is None:
-            self._membership.found(room)
+            self._membership.found(room, self._history_days)
         else:
             self._people.look_up(other, lambda certificate, _: self._found_direct(room, certificate))
 
@@ -404,7 +420,7 @@ class Rooms:
         elif certificate is not None:
             room.guests = [certificate]
             room.is_open = False
-            self._membership.found(room)
+            self._membership.found(room, self._history_days)
 
     def member(self, room: str, name: str) -> Member | None:
         """The member of a room who is called so."""

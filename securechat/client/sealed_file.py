@@ -46,6 +46,7 @@ class SealedFile:
         self._row_key = aead.message_key(seed, b"securechat/1 client ledger rows")
         self._index_key = aead.message_key(seed, b"securechat/1 client ledger index")[: aead.MAC_KEY_BYTES]
         self._work: list[tuple[str, tuple[object, ...]]] = []
+        self._wipes = False
         mask = os.umask(0o077)
         try:
             self._connection = sqlite3.connect(path, isolation_level=None)
@@ -78,6 +79,11 @@ class SealedFile:
         """Have something changed with the next `flush`."""
         self._work.append((statement, parameters))
 
+    def forget(self, statement: str, *parameters: object) -> None:
+        """The same, and SQLite's own log, too, has nothing of what is deleted."""
+        self.put(statement, *parameters)
+        self._wipes = True
+
     def read(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
         """What the file has, with all that was put. Raises `ClientError`."""
         self.flush()
@@ -89,6 +95,7 @@ class SealedFile:
     def flush(self) -> None:
         """Have on the disk what was put, all of it at once. Raises `ClientError`."""
         work, self._work = self._work, []
+        wipes, self._wipes = self._wipes, False
         if not work:
             return
         try:
@@ -96,12 +103,10 @@ class SealedFile:
             for statement, parameters in work:
                 self._connection.execute(statement, parameters)
             self._connection.execute("COMMIT")
+            if wipes:
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except sqlite3.Error as wrong:
             raise self._trouble(f"cannot be written ({_name(wrong)})") from wrong
-
-    def wipe(self) -> None:
-        """Leave nothing in the log that was deleted from the file. Raises `ClientError`."""
-        self.read("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
         """Let go of it, without what was put and not written."""

@@ -176,7 +176,7 @@ class CompleteTests(SynchronousTestCase):
         self.assertEqual(self.candidates("/JO"), ["/join "])
         self.assertEqual(self.candidates("//r"), [])
         self.assertEqual(self.candidates("say /r"), [])
-        self.assertEqual(len(self.candidates("/")), 16)
+        self.assertEqual(len(self.candidates("/")), 18)
 
     def test_names(self) -> None:
         """Names of those in the room are completed, as an address at the start of the line; never our own."""

@@ -52,6 +52,7 @@ class FakeConversation:
     changed: list[str] = field(default_factory=list)
     away: set[str] = field(default_factory=set)
     marks: dict[str, str] = field(default_factory=dict)
+    kept: dict[str, list[events.Message]] = field(default_factory=dict)
 
     @property
     def rooms(self) -> list[str]:
@@ -103,6 +104,23 @@ class FakeConversation:
     def rekey(self, room: str) -> None:
         """Remember where a new session was wanted."""
         self.asked.append(("rekey", room))
+
+    @property
+    def remembered(self) -> list[str]:
+        """The rooms of the last run."""
+        return list(self.kept)
+
+    def past(self, room: str, count: int) -> list[events.Message]:
+        """What the last run has kept."""
+        return self.kept.get(room, [])[-count:]
+
+    def history(self, room: str, count: int) -> None:
+        """Remember of which room what was said before was wanted."""
+        self.asked.append(("history", f"{room} {count}"))
+
+    def keep_history(self, room: str, days: int) -> None:
+        """Remember for how long what is said was to be kept."""
+        self.asked.append(("keep", f"{room} {days}"))
 
     def safety(self, name: str) -> None:
         """Remember whose number was wanted."""
