@@ -90,7 +90,7 @@ class ArchiveTests(SynchronousTestCase):
             self.assertEqual([f"unmistakable {number}" for number in expected], self.kept(), days)
 
     def test_lowered(self) -> None:
-        """Where a policy is lowered, what it lets nobody keep any more goes at once; of another log it says nothing."""
+        """Where a policy is lowered, what it lets nobody keep any more goes; of another log it says nothing."""
         self.keep(1)
         self.archive.limit(log(0), NOW_MS)
         self.file.flush()
@@ -273,10 +273,8 @@ class RoomTests(BackCase):
         self.alice.conversation.found_closed("#closed")
         self.alice.conversation.direct("bob", "hello")
         self.town_.settle()
-        days = {each.room: each.history_days for who in (self.alice, self.bob) for each in who.told(events.Entered)}
-        self.assertEqual(
-            {"#bare": 0, "#closed": 3, "@alice+bob": 3}, {name: days[name] for name in days if name != LOBBY}
-        )
+        days = {each.room: each.history_days for who in (self.bob, self.alice) for each in who.told(events.Entered)}
+        self.assertEqual({LOBBY: 7, "#bare": 0, "#closed": 3, "@alice+bob": 3}, days)
         self.assertEqual([("alice", "hello")], self.past(self.bob, "@alice+bob"))
 
     def test_history(self) -> None:
@@ -291,7 +289,9 @@ class RoomTests(BackCase):
 
     def test_bound(self) -> None:
         """At most 1,000 messages are told again, however many are asked for."""
-        self.alice.archive.keep(self.room().roster, [message(number) for number in range(1, MOST + 100)], NOW_MS)
+        secure = self.alice.conversation._rooms.by_name[LOBBY].secure
+        assert secure is not None
+        self.alice.archive.keep(secure.roster, [message(number) for number in range(1, MOST + 100)], NOW_MS)
         self.alice.conversation.history(LOBBY, 10_000)
         (told,) = self.alice.told(History)
         self.assertEqual((MOST, MOST + 99), (len(told.messages), told.messages[-1].seq))
@@ -311,7 +311,3 @@ class RoomTests(BackCase):
         self.bob.archive._file.read("UPDATE messages SET row = zeroblob(100)")  # type: ignore[attr-defined]
         self.assertEqual([], self.bob.conversation.past(LOBBY, 5))
         self.assertIn("is damaged", str(failed[0]))
-
-    def room(self):  # type: ignore[no-untyped-def]
-        """The lobby as alice has it."""
-        return self.alice.conversation._rooms.by_name[LOBBY].secure
