@@ -93,7 +93,9 @@ class Conversation:
         self._following = Following(secrets, self._people, send, self._tell, keep, keep_now)
         self._membership = Membership(secrets.person, self._people, send, self._tell, now_ms)
         parts = Parts(self._people, self._following, self._membership, self._saying, self._hearing, self._archive)
-        self._rooms = Rooms(self.name, parts, send, self._tell, keep, later, now_ms, history_days)
+        self._rooms = Rooms(
+            self.name, parts, send, self._tell, keep, later, now_ms, history_days, posts_again=ledger is not None
+        )
         self._links = 0
         self._is_lost_told = False
         self._flushing = False

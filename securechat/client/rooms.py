@@ -35,6 +35,13 @@ Clients that a relay's new start brings back together would otherwise lose one r
 and append so often that the relay takes it for a flood.
 """
 
+POST_LEAST_S: Final = 5.0
+POST_MOST_S: Final = 60.0
+"""How long a message waits that a relay has no room for, the first time and after many."""
+
+_FOR_NOW: Final = frozenset({Code.STORAGE_FULL, Code.FAILED, Code.BUSY})
+"""Why something is not taken that may be taken later."""
+
 Later = Callable[[float, Callable[[], None]], object]
 """Calls something after so many seconds."""
 
@@ -64,11 +71,14 @@ class Rooms:
         later: Later,
         now_ms: Callable[[], int],
         history_days: int,
+        *,
+        posts_again: bool,
         jitter: Callable[[], float] = any_fraction,
     ) -> None:
         """Take our name, what works on rooms, what sends to the relay, where events go, and the clock.
 
-        `keep` hears of new secrets.
+        `keep` hears of new secrets. `history_days` is for rooms that we found. What the relay has no room
+        for now is posted again where it `posts_again`, and else was not sent.
         """
         self.by_name: dict[str, Room] = {}
         self.is_up = False
@@ -85,6 +95,7 @@ class Rooms:
         self._later = later
         self._now_ms = now_ms
         self._history_days = history_days
+        self._posts_again = posts_again
         self._jitter = jitter
         self._links = 0
 
@@ -342,6 +353,7 @@ class Rooms:
             room.numbers.own(seq)
             room.absence.own(seq)
             if pending is not None:
+                room.refusals = 0
                 if seq <= room.last_seq:
                     # Taken on a link that was lost: nobody is given what was sealed for this one.
                     self._saying.not_delivered(room, pending)
@@ -360,6 +372,8 @@ class Rooms:
         code = declined.code
         if not declined.ids:
             self._not_carried_out(room, code)
+        elif code in _FOR_NOW and self._posts_again:
+            self._post_later(room, declined)
         elif code is not Code.STALE_EPOCH:
             for post_id in declined.ids:
                 pending = room.outbox.pop(post_id, None)
@@ -390,6 +404,28 @@ class Rooms:
             self._tell(Error(f"{room.name}: {REASONS[code]}"))
         else:
             self._refused(room, code)
+
+    def _post_later(self, room: Room, declined: wire.Declined) -> None:
+        """Post once more what the relay had no room for, after a while, and all that comes after it."""
+        for post_id in declined.ids:
+            pending = room.outbox.get(post_id)
+            if pending is not None:
+                self._saying.declined(room, pending)
+        if room.waits:
+            return
+        if not room.refusals:
+            self._tell(
+                Error(f"{room.name}: {REASONS[declined.code]}; what you say waits, and is sent when it can be")
+            )
+        wait = min(POST_MOST_S, POST_LEAST_S * 2.0 ** min(room.refusals, 16))
+        room.refusals, room.waits = room.refusals + 1, True
+
+        def again() -> None:
+            room.waits = False
+            if self.by_name.get(room.name) is room:
+                self._saying.post(room)
+
+        self._later(wait, again)
 
     def _race_again(self, room: Room) -> None:
         """Look at the log once more, after a while that is another one for everybody."""

@@ -71,7 +71,7 @@ class ArchiveTests(SynchronousTestCase):
     def test_once(self) -> None:
         """What comes a second time under its number is kept once; in another room of the name it is another one."""
         self.keep(1, 2)
-        self.keep(2, 3)
+        self.keep(1, 3)
         self.keep(3, of=log(7))
         self.assertEqual([f"unmistakable {number}" for number in (1, 2, 3, 3)], self.kept())
 

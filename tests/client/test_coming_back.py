@@ -28,6 +28,7 @@ class KeptTown(Town):
     """A town whose relay has a store; what is to be kept is kept at once."""
 
     store: Store
+    is_full = False
 
     def start_relay(self) -> None:
         """Start a relay with what its store has."""
@@ -42,6 +43,7 @@ class KeptTown(Town):
             bans=bans,
             journal=journal,
             history=StoredHistory(self.store),
+            is_full=lambda: self.is_full,
         )
         restore(self.store.load(), owners, bans, log, self.factory.rooms.memberships)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from stat import S_IMODE
 
@@ -10,8 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.client.conversation import LINE_MS
 from securechat.client.errors import ClientError
-from securechat.client.events import Message, NotSent, Sent
+from securechat.client.events import Error, Message, NotSent, Sent
 from securechat.client.ledger import DiskLedger, Line
+from securechat.client.rooms import POST_LEAST_S, POST_MOST_S
 from securechat.client.sealed_file import SealedFile
 from securechat.wire import messages as wire
 from tests.client.test_coming_back import BackCase
@@ -212,6 +214,66 @@ class KilledTests(BackCase):
         self.addCleanup(who.ledger._file._connection.close)
         self.restart(who)
         self.assertEqual([("typed", "label")], [(sent.text, sent.id) for sent in who.told(Sent)])
+
+    def waits(self) -> list[tuple[float, Callable[[], None]]]:
+        """From now on what Alice does in a while is collected here."""
+        calls: list[tuple[float, Callable[[], None]]] = []
+        self.patch(self.alice.conversation._rooms, "_later", lambda *call: calls.append(call))
+        return calls
+
+    def test_no_room(self) -> None:
+        """What a relay has no room for waits, is told once, and is sent in its order when there is room again."""
+        calls = self.waits()
+        self.town_.is_full = True
+        self.says(self.alice, "1", "2")
+        for _ in range(6):
+            self.alice.sent.clear()
+            calls[-1][1]()
+            self.town_.settle()
+            self.assertEqual(1, len(self.alice.said(wire.Post)))
+        self.assertEqual([POST_LEAST_S, 10, 20, 40, *[POST_MOST_S] * 3], [seconds for seconds, _ in calls])
+        (told,) = self.alice.told(Error)
+        self.assertIn("#lobby: the relay has no room to keep more; what you say waits", told.text)
+        self.town_.is_full = False
+        self.says(self.alice, "3")
+        self.assertEqual(([], 3), (self.bob.heard(), self.alice.conversation.unacknowledged))
+        calls[-1][1]()
+        self.town_.settle()
+        self.assertEqual([("alice", each) for each in "123"], self.bob.heard())
+        self.assertEqual(["1", "2", "3"], self.alice.acknowledged())
+        self.nothing_odd(self.bob)
+
+    def test_no_room_once_more(self) -> None:
+        """After something was taken the next want of room is told again, and waits for the shortest time."""
+        calls = self.waits()
+        for number in range(2):
+            self.town_.is_full = True
+            self.says(self.alice, "text")
+            self.town_.is_full = False
+            calls[number][1]()
+            self.town_.settle()
+        self.assertEqual([POST_LEAST_S] * 2, [seconds for seconds, _ in calls])
+        self.assertEqual((2, 2), (len(self.alice.told(Error)), len(self.bob.heard())))
+
+    def test_no_room_and_no_link(self) -> None:
+        """What waits when the link is lost is sent on the next one."""
+        calls = self.waits()
+        self.town_.is_full = True
+        self.says(self.alice, "text")
+        self.alice.lose()
+        calls[0][1]()
+        self.town_.is_full = False
+        self.back(self.alice)
+        self.assertEqual([("alice", "text")], self.bob.heard())
+
+    def test_no_room_and_killed(self) -> None:
+        """What a relay had no room for is sent by the next run."""
+        self.waits()
+        self.town_.is_full = True
+        self.says(self.alice, "text")
+        self.town_.is_full = False
+        self.kill(self.alice)
+        self.assertEqual([("alice", "text")], self.bob.heard())
 
     def test_too_old(self) -> None:
         """A line of more than 14 days ago is given back."""
