@@ -246,6 +246,18 @@ class RoomTests(BackCase):
         self.alice.conversation.history(LOBBY)
         self.assertEqual(7, self.alice.told(History)[0].days)
 
+    def test_not_on_the_way_out(self) -> None:
+        """Who is leaving a room, or has no link, decides nothing there any more, and is told."""
+        self.bob.lose()
+        self.bob.conversation.keep_history(LOBBY, 1)
+        self.alice.conversation.leave(LOBBY)
+        self.alice.conversation.keep_history(LOBBY, 1)
+        for who in (self.alice, self.bob):
+            self.assertEqual(1, len(who.told(events.Error)))
+        self.town_.settle()
+        self.back(self.bob)
+        self.assertEqual(7, self.bob.told(events.Entered)[-1].history_days)
+
     def test_no_history_any_more(self) -> None:
         """Where there shall be no history any more, everybody's archive loses what it has."""
         self.says(self.alice, "1")
