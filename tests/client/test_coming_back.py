@@ -114,6 +114,12 @@ class BackCase(TownCase):
 class LinkTests(BackCase):
     """A link that was lost."""
 
+    def test_no_room_and_no_ledger(self) -> None:
+        """A client that keeps nothing is told that the relay has no room for what it said."""
+        self.town_.is_full = True
+        self.says(self.alice, "text")
+        self.assertEqual([("text", REASONS[Code.STORAGE_FULL])], self.alice.given_up())
+
     def test_missed(self) -> None:
         """What was said meanwhile comes when the link is back, in order and once, and then what is said."""
         self.says(self.alice, "1")

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from securechat.client.archive import Archive, NoArchive
 from securechat.client.conversation import Conversation
 from securechat.client.events import Event, Message, NotSent, Sent
-from securechat.client.ledger import Ledger, NoLedger
+from securechat.client.ledger import Ledger
 from securechat.client.login import Login
 from securechat.crypto import aead
 from securechat.e2e.identity import Person as Keys
@@ -90,7 +90,7 @@ class Person:
         self.town = town
         self.worker = HandWorker(at_once)
         self.secrets = Secrets(keys, PrekeyRing(keys.device))
-        self.ledger: Ledger = NoLedger()
+        self.ledger: Ledger | None = None
         self.archive: Archive = NoArchive()
         self.history_days = 0
         self.events: list[Event] = []
