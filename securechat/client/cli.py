@@ -197,7 +197,7 @@ class Client:
             later=reactor.callLater,
             ledger=self._ledger,
             archive=archive,
-            failed=self._gave_up,
+            failed=self._lost_ledger,
             history_days=getattr(options, "history", 0),
         )
         self._keeper.pack = self.conversation.pack
@@ -232,6 +232,11 @@ class Client:
             self.link.hold("worker")
         elif not self.conversation.opening:
             self.link.release("worker")
+
+    def _lost_ledger(self, error: ClientError) -> None:
+        """What cannot be read or written stays as it is: a run that can may find in it what was said."""
+        self._ledger = None
+        self._gave_up(error)
 
     def _gave_up(self, error: ClientError) -> None:
         self.finish(error.status, str(error))

@@ -2,9 +2,12 @@
 
 import subprocess
 import sys
+import time
+from contextlib import closing
 from io import StringIO
 from pathlib import Path
-from signal import SIGHUP, SIGINT, SIGKILL, SIGTERM, Signals
+from signal import SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGSTOP, SIGTERM, Signals
+from sqlite3 import connect
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -107,6 +110,33 @@ class TalkingTests(ProgramCase):
             self.assertEqual(texts, expected)
             again.ends_input()
             self.assertEqual((again.ends(), again.stderr), (0, ""))
+
+    def test_damaged_history(self) -> None:
+        """A damaged archive ends a client in one line, and what was said and never sent stays in it."""
+        alice = self.client("chat", "alice", "--json", "--history", "7")
+        alice.writes({"text": "sent"})
+        alice.event("sent")
+        self.relay.signals(SIGSTOP)
+        self.addCleanup(self.relay.signals, SIGCONT)
+        alice.writes({"text": "not sent"})
+        (path,) = self.home.glob("keys/*.ledger")
+
+        def unsent(then: str = "") -> int:
+            with closing(connect(path)) as connection:
+                connection.executescript(then)
+                (count,) = connection.execute("SELECT count(*) FROM said").fetchone()
+            return int(count)
+
+        end = time.monotonic() + LONG_S
+        while unsent() == 0 and time.monotonic() < end:
+            time.sleep(0.02)
+        alice.signals(SIGKILL)
+        alice.ends()
+        before = unsent("UPDATE messages SET row = zeroblob(100)")
+        self.assertLess(0, before)
+        status, lines, stderr = self.runs("chat", "alice", "--json", input=b'{"history": "#lobby"}\n')
+        self.assertEqual((status, len(stderr.splitlines()), unsent()), (1, 1, before), (lines, stderr))
+        self.assertIn("is damaged, or of other keys; remove it to begin a new one", stderr)
 
     def test_no_input(self) -> None:
         """/dev/null is an input of nothing: the client logs in, enters, and ends well."""
