@@ -9,6 +9,7 @@ from collections.abc import Callable
 from os import urandom
 from typing import Final, Protocol
 
+from securechat.client.answers import Answers, Later
 from securechat.client.archive import HISTORY, MOST, Archive, NoArchive
 from securechat.client.errors import ClientError
 from securechat.client.events import (
@@ -28,7 +29,7 @@ from securechat.client.membership import Membership
 from securechat.client.ordered import InOrder
 from securechat.client.people import People, Then, why_no_name
 from securechat.client.room import Pending, Room
-from securechat.client.rooms import Later, Parts, Rooms
+from securechat.client.rooms import Parts, Rooms
 from securechat.client.saying import Saying, Sealer, other_of
 from securechat.e2e.body import BodyError, check_text
 from securechat.e2e.keystore import Secrets
@@ -92,10 +93,13 @@ class Conversation:
         self._people = People(secrets, send, self._tell, keep_now)
         self._following = Following(secrets, self._people, send, self._tell, keep, keep_now)
         self._membership = Membership(secrets.person, self._people, send, self._tell, now_ms)
-        parts = Parts(self._people, self._following, self._membership, self._saying, self._hearing, self._archive)
-        self._rooms = Rooms(
-            self.name, parts, send, self._tell, keep, later, now_ms, history_days, posts_again=ledger is not None
+        answers = Answers(
+            self.name, self._saying, self._archive, self._tell, later, now_ms, posts_again=ledger is not None
         )
+        parts = Parts(
+            self._people, self._following, self._membership, self._saying, self._hearing, answers, self._archive
+        )
+        self._rooms = Rooms(self.name, parts, send, self._tell, keep, later, now_ms, history_days)
         self._links = 0
         self._is_lost_told = False
         self._flushing = False

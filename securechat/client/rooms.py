@@ -10,13 +10,14 @@ from random import random as any_fraction
 from typing import Final
 
 from securechat.client import events
+from securechat.client.answers import Answers, Later
 from securechat.client.archive import Archive
-from securechat.client.events import Entered, Error, Event, Keyed, Left, Missed, NotEntered, NotSent, Sent, time_of
+from securechat.client.events import Entered, Error, Event, Keyed, Left, Missed, NotEntered, NotSent
 from securechat.client.following import Following
 from securechat.client.hearing import Hearing
 from securechat.client.membership import Membership
 from securechat.client.people import People
-from securechat.client.room import Pending, Room
+from securechat.client.room import Room
 from securechat.client.saying import Saying, other_of
 from securechat.e2e.hpke import NoMlKemError
 from securechat.e2e.outcomes import KeyTaken
@@ -35,16 +36,6 @@ Clients that a relay's new start brings back together would otherwise lose one r
 and append so often that the relay takes it for a flood.
 """
 
-POST_LEAST_S: Final = 5.0
-POST_MOST_S: Final = 60.0
-"""How long a message waits that a relay has no room for, the first time and after many."""
-
-_FOR_NOW: Final = frozenset({Code.STORAGE_FULL, Code.FAILED, Code.BUSY})
-"""Why something is not taken that may be taken later."""
-
-Later = Callable[[float, Callable[[], None]], object]
-"""Calls something after so many seconds."""
-
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -55,6 +46,7 @@ class Parts:
     membership: Membership
     saying: Saying
     hearing: Hearing
+    answers: Answers
     archive: Archive
 
 
@@ -71,14 +63,11 @@ class Rooms:
         later: Later,
         now_ms: Callable[[], int],
         history_days: int,
-        *,
-        posts_again: bool,
         jitter: Callable[[], float] = any_fraction,
     ) -> None:
         """Take our name, what works on rooms, what sends to the relay, where events go, and the clock.
 
-        `keep` hears of new secrets. `history_days` is for rooms that we found. What the relay has no room
-        for now is posted again where it `posts_again`, and else was not sent.
+        `keep` hears of new secrets. `history_days` is for rooms that we found.
         """
         self.by_name: dict[str, Room] = {}
         self.is_up = False
@@ -88,6 +77,7 @@ class Rooms:
         self._membership = parts.membership
         self._saying = parts.saying
         self._hearing = parts.hearing
+        self._answers = parts.answers
         self._archive = parts.archive
         self._send = send
         self._tell = tell
@@ -95,7 +85,6 @@ class Rooms:
         self._later = later
         self._now_ms = now_ms
         self._history_days = history_days
-        self._posts_again = posts_again
         self._jitter = jitter
         self._links = 0
 
@@ -145,7 +134,7 @@ class Rooms:
         elif isinstance(message, wire.Gap):
             self._gap(room, message)
         elif isinstance(message, wire.Ack):
-            self._acknowledged(room, message)
+            self._answers.acknowledged(room, message)
         elif isinstance(message, wire.SessionKey):
             self._keyed(room, message)
         elif isinstance(message, wire.SealedKey):
@@ -331,7 +320,7 @@ class Rooms:
         missed = room.numbers.passed(gap.first, gap.last)
         if missed is not None and was_here and gap.code is not Code.NOT_A_MEMBER:
             room.absence.add(*missed, REASONS[gap.code])
-            self._tell_missed(room)
+            self._answers.tell_missed(room)
 
     def stored(self) -> None:
         """What was last put into the secrets is stored: the relay need not keep it for us any more."""
@@ -343,50 +332,12 @@ class Rooms:
         for at in range(0, len(items), wire.BUNDLE_ITEMS):
             self._send(wire.Seen(items[at : at + wire.BUNDLE_ITEMS]))
 
-    # Answers.
-
-    def _acknowledged(self, room: Room, ack: wire.Ack) -> None:
-        if room.secure is not None:
-            room.secure.hands_came()
-        for post_id, seq in ack.items:
-            pending = room.outbox.pop(post_id, None)
-            room.numbers.own(seq)
-            room.absence.own(seq)
-            if pending is not None:
-                room.refusals = 0
-                if seq <= room.last_seq:
-                    # Taken on a link that was lost: nobody is given what was sealed for this one.
-                    self._saying.not_delivered(room, pending)
-                self._keep_own(room, seq, pending)
-                self._tell(Sent(room.name, seq, pending.text, pending.label))
-        self._tell_missed(room)
-
-    def _keep_own(self, room: Room, seq: int, pending: Pending) -> None:
-        """Something of ours was taken: it can be read again as what others say can."""
-        if room.secure is not None:
-            now_ms = self._now_ms()
-            message = events.Message(room.name, self.name, pending.text, time_of(now_ms), seq)
-            self._archive.keep(room.secure.roster, [message], now_ms)
-
     def _declined(self, room: Room, declined: wire.Declined) -> None:
-        code = declined.code
-        if not declined.ids:
-            self._not_carried_out(room, code)
-        elif code in _FOR_NOW and self._posts_again:
-            self._post_later(room, declined)
-        elif code is not Code.STALE_EPOCH:
-            for post_id in declined.ids:
-                pending = room.outbox.pop(post_id, None)
-                if pending is not None:
-                    self._tell(NotSent(room.name, REASONS[code], pending.text, pending.label))
-        # A stale epoch needs no answer: its new key comes, or has come, and posts them again.
-        self._tell_missed(room)
-
-    def _tell_missed(self, room: Room) -> None:
-        """Tell what was said while we were away, once it is known what of that is our own."""
-        if not room.repeats:
-            for first, last, reason in room.absence.take():
-                self._tell(Missed(room.name, first, last, reason))
+        if declined.ids:
+            self._answers.declined(room, declined)
+        else:
+            self._not_carried_out(room, declined.code)
+            self._answers.tell_missed(room)
 
     def _not_carried_out(self, room: Room, code: Code) -> None:
         room.asking = False
@@ -404,28 +355,6 @@ class Rooms:
             self._tell(Error(f"{room.name}: {REASONS[code]}"))
         else:
             self._refused(room, code)
-
-    def _post_later(self, room: Room, declined: wire.Declined) -> None:
-        """Post once more what the relay had no room for, after a while, and all that comes after it."""
-        for post_id in declined.ids:
-            pending = room.outbox.get(post_id)
-            if pending is not None:
-                self._saying.declined(room, pending)
-        if room.waits:
-            return
-        if not room.refusals:
-            self._tell(
-                Error(f"{room.name}: {REASONS[declined.code]}; what you say waits, and is sent when it can be")
-            )
-        wait = min(POST_MOST_S, POST_LEAST_S * 2.0 ** min(room.refusals, 16))
-        room.refusals, room.waits = room.refusals + 1, True
-
-        def again() -> None:
-            room.waits = False
-            if self.by_name.get(room.name) is room:
-                self._saying.post(room)
-
-        self._later(wait, again)
 
     def _race_again(self, room: Room) -> None:
         """Look at the log once more, after a while that is another one for everybody."""

@@ -9,11 +9,11 @@ from stat import S_IMODE
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from securechat.client.answers import POST_LEAST_S, POST_MOST_S
 from securechat.client.conversation import LINE_MS
 from securechat.client.errors import ClientError
 from securechat.client.events import Error, Message, NotSent, Sent
 from securechat.client.ledger import DiskLedger, Line
-from securechat.client.rooms import POST_LEAST_S, POST_MOST_S
 from securechat.client.sealed_file import SealedFile
 from securechat.wire import messages as wire
 from tests.client.test_coming_back import BackCase
@@ -218,7 +218,7 @@ class KilledTests(BackCase):
     def waits(self) -> list[tuple[float, Callable[[], None]]]:
         """From now on what Alice does in a while is collected here."""
         calls: list[tuple[float, Callable[[], None]]] = []
-        self.patch(self.alice.conversation._rooms, "_later", lambda *call: calls.append(call))
+        self.patch(self.alice.conversation._rooms._answers, "_later", lambda *call: calls.append(call))
         return calls
 
     def test_no_room(self) -> None:
