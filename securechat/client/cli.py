@@ -7,12 +7,13 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import datetime
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.task import LoopingCall
 
+from securechat.client.archive import DiskArchive
 from securechat.client.conversation import Conversation
 from securechat.client.errors import EXIT_HELP, ClientError, Exit
 from securechat.client.events import Event
@@ -22,18 +23,21 @@ from securechat.client.keys import KeyFile
 from securechat.client.ledger import DiskLedger
 from securechat.client.link import Link
 from securechat.client.login import Login
+from securechat.client.options import add_places, checked, command, history_days, positive, relay_address
 from securechat.client.passphrase import ask_on_terminal, change_passphrase, read_passphrase
 from securechat.client.pipe import Pipe, failure_line
-from securechat.crypto.engines import NAMES, EngineUnavailable, choose
+from securechat.client.sealed_file import SealedFile
+from securechat.crypto.engines import EngineUnavailable, choose
 from securechat.crypto.worker import CryptoWorker
 from securechat.e2e.body import BodyError, check_text
-from securechat.wire.address import DEFAULT_HOST, DEFAULT_PORT, Address, AddressError, parse
-from securechat.wire.codes import REASONS
-from securechat.wire.names import LOBBY, is_room, name_refusal
+from securechat.wire.address import Address
+from securechat.wire.names import LOBBY
 
-DEFAULT_RELAY = f"securechat://{DEFAULT_HOST}:{DEFAULT_PORT}"
 CLOSE_S = 5.0
 """Seconds for goodbyes and for the output to be taken when the program ends."""
+
+EXPIRE_S = 3600.0
+"""Seconds until it is looked again for what was kept for long enough."""
 
 OPENING_MOST = 4_096
 """Messages on their way through the worker before the link is read no further."""
@@ -51,20 +55,25 @@ class Front(Protocol):
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add this module's commands to the program's parser."""
-    chat = _command(commands, "chat", "talk: on a terminal with a screen, in a pipe line by line", run_chat)
+    chat = command(commands, "chat", "talk: on a terminal with a screen, in a pipe line by line", run_chat)
     chat.add_argument("name", metavar="NAME", help="your name: lower-case letters, digits, '.', '_', '-'")
     chat.add_argument("--room", default=LOBBY, help=f"the room to start in (default {LOBBY})")
     chat.add_argument("--json", action="store_true", help="JSON lines in and out, also on a terminal")
-    send = _command(commands, "send", "send one message, and exit once the relay has it", run_send)
+    days = "for how many days what is said in rooms that you found is kept to be read again (default 0: not at all)"
+    chat.add_argument("--history", type=history_days, metavar="DAYS", default=0, help=days)
+    chat.add_argument(
+        "--no-archive", action="store_true", help="keep no text on this machine, whatever rooms let you"
+    )
+    send = command(commands, "send", "send one message, and exit once the relay has it", run_send)
     send.add_argument("name", metavar="NAME", help="your name")
     send.add_argument("room", metavar="ROOM", help="#room, or @name for one person")
     send.add_argument("text", metavar="TEXT", help="what to say; '-' reads it from standard input")
     send.add_argument("--json", action="store_true", help="JSON lines out")
-    listen = _command(commands, "listen", "print what is said in a room", run_listen)
+    listen = command(commands, "listen", "print what is said in a room", run_listen)
     listen.add_argument("name", metavar="NAME", help="your name")
     listen.add_argument("room", metavar="ROOM", help="#room, or @name for one person")
     listen.add_argument("--json", action="store_true", help="JSON lines out")
-    listen.add_argument("--count", type=_positive, metavar="N", help="exit after N messages")
+    listen.add_argument("--count", type=positive, metavar="N", help="exit after N messages")
     _add_passphrase(commands)
 
 
@@ -78,53 +87,9 @@ def _add_passphrase(commands: "argparse._SubParsersAction[argparse.ArgumentParse
     )
     lock.set_defaults(run=run_passphrase)
     lock.add_argument("name", metavar="NAME", help="your name")
-    _add_places(lock)
+    add_places(lock)
     lock.add_argument("--new-passphrase-file", metavar="FILE", help="has the new passphrase; else it is asked for")
     lock.add_argument("--remove", action="store_true", help="no passphrase from now on")
-
-
-def _command(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
-    name: str,
-    help_text: str,
-    run: Callable[[argparse.Namespace], int],
-) -> argparse.ArgumentParser:
-    parser = commands.add_parser(
-        name,
-        help=help_text,
-        description=f"{help_text[0].upper()}{help_text[1:]}.",
-        epilog=EXIT_HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(run=run)
-    _add_places(parser)
-    parser.add_argument("--engine", choices=NAMES, default="auto", help="what seals and opens (default auto)")
-    parser.add_argument("--no-color", action="store_true", help="no colours (also by $NO_COLOR)")
-    parser.add_argument(
-        "--insecure-plaintext", action="store_true", help="allow securechat+tcp:// to another machine"
-    )
-    parser.add_argument("-v", "--verbose", action="store_true", help="tell more on stderr")
-    return parser
-
-
-def _add_places(parser: argparse.ArgumentParser) -> None:
-    """Where the relay is, and the keys."""
-    parser.add_argument(
-        "--relay",
-        metavar="ADDRESS",
-        default=os.environ.get("SECURECHAT_RELAY", DEFAULT_RELAY),
-        help="securechat://host:port/#fingerprint, securechat+tcp://host:port or securechat+unix:///path "
-        f"(default: $SECURECHAT_RELAY, or {DEFAULT_RELAY})",
-    )
-    parser.add_argument("--home", metavar="DIR", help="where your keys and relays' are kept ($SECURECHAT_HOME)")
-    parser.add_argument("--passphrase-file", metavar="FILE", help="has your keys' passphrase, if they have one")
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
 
 
 def _open_closed_streams() -> None:
@@ -186,7 +151,7 @@ def run_passphrase(options: argparse.Namespace) -> int:
     """Set or remove the passphrase of a key store."""
     _open_closed_streams()
     try:
-        address = _address(options)
+        address = relay_address(options)
         file = KeyFile(home_directory(options.home, os.environ), address.place, options.name)
         new = None if options.new_passphrase_file is None else read_passphrase(options.new_passphrase_file)
         said = change_passphrase(file, _now_ms(), _passphrase(options), new, remove=options.remove)
@@ -214,9 +179,11 @@ class Client:
         file = KeyFile(home, address.place, options.name)
         store = file.open(_now_ms(), _passphrase(options), lambda: ask_on_terminal("passphrase of your keys: "))
         self._keeper = Keeper(file, store, reactor, self._gave_up)
-        self._ledger = None
+        self._ledger = archive = None
         if has_ledger:
-            self._ledger = DiskLedger(file.ledger_path, store.secrets.person.identity.seed)
+            sealed = SealedFile(file.ledger_path, store.secrets.person.identity.seed)
+            self._ledger = DiskLedger(sealed)
+            archive = None if options.no_archive else DiskArchive(sealed)
         login = Login(store.secrets, _now_ms, self._keeper.store)
         self.link = Link(_endpoint(reactor, address), address, login, reactor, Pins(home), self._gave_up)
         self.conversation = Conversation(
@@ -229,16 +196,21 @@ class Client:
             keep_now=self._keeper.now,
             later=reactor.callLater,
             ledger=self._ledger,
-            failed=self._gave_up,
+            archive=archive,
+            failed=self._lost_ledger,
+            history_days=getattr(options, "history", 0),
         )
         self._keeper.pack = self.conversation.pack
         self._keeper.stored = self.conversation.stored
+        self._expiring = LoopingCall(self.conversation.expire)
+        self._expiring.clock = reactor
 
     def start(self) -> None:
         """Begin, as soon as the reactor runs; `front` must be there."""
         self.worker.startService()
         self.reactor.addSystemEventTrigger("before", "shutdown", self._shut_down)
         self.conversation.begin()
+        self._expiring.start(EXPIRE_S)
         self.link.start(self.conversation)
 
     def finish(self, status: Exit, text: str = "") -> None:
@@ -261,12 +233,18 @@ class Client:
         elif not self.conversation.opening:
             self.link.release("worker")
 
+    def _lost_ledger(self, error: ClientError) -> None:
+        """What cannot be read or written stays as it is: a run that can may find in it what was said."""
+        self._ledger = None
+        self._gave_up(error)
+
     def _gave_up(self, error: ClientError) -> None:
         self.finish(error.status, str(error))
 
     def _shut_down(self) -> Deferred[Any]:
         """Whatever ended us: close the link, the worker and the front, in bounded time."""
         self._ending = True
+        self._expiring.stop()
         closing = DeferredList([self.link.stop(), self.front.close()])
         closing.addCallback(lambda _: self.worker.stopService())
         closing.addCallback(lambda _: self._close())
@@ -307,7 +285,7 @@ def _run(options: argparse.Namespace, build: Callable[[Client], object], *, has_
     # The wall clock can be set back or forward; timers then fire late or all at once (RELIABILITY.md §4).
     reactor.seconds = time.monotonic
     try:
-        address = _checked(options)
+        address = checked(options)
         client = Client(options, reactor, address, home_directory(options.home, os.environ), has_ledger=has_ledger)
         build(client)
     except (ClientError, EngineUnavailable) as wrong:
@@ -319,38 +297,6 @@ def _run(options: argparse.Namespace, build: Callable[[Client], object], *, has_
         signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(client.finish, Exit.INTERRUPTED))
     reactor.run()
     return client.report()
-
-
-def _checked(options: argparse.Namespace) -> Address:
-    """The relay's address, if the command line makes sense."""
-    address = _address(options)
-    room = options.room
-    if not is_room(room) and not (room.startswith("@") and name_refusal(room[1:]) is None):
-        raise ClientError("a room is written #name, or @name for one person", Exit.USAGE)
-    if not address.tls and not address.path and not options.insecure_plaintext and not _is_loopback(address.host):
-        raise ClientError(
-            "without TLS anybody on the way can read along; use securechat://, or say --insecure-plaintext",
-            Exit.USAGE,
-        )
-    return address
-
-
-def _address(options: argparse.Namespace) -> Address:
-    """The relay's address, if name and address can be ones."""
-    refusal = name_refusal(options.name)
-    if refusal is not None:
-        raise ClientError(REASONS[refusal], Exit.USAGE)
-    try:
-        return parse(options.relay)
-    except AddressError as wrong:
-        raise ClientError(f"--relay: {wrong}", Exit.USAGE) from wrong
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _endpoint(reactor: Any, address: Address) -> Any:

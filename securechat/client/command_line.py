@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Final, Protocol
 
+from securechat.client.archive import HISTORY, MOST
 from securechat.client.commands import (
     About,
     Clear,
     Command,
     Direct,
     Help,
+    History,
     Join,
+    Keep,
     Leave,
     New,
     Nothing,
@@ -29,6 +32,7 @@ from securechat.client.commands import (
     Wrong,
 )
 from securechat.client.safe import safe_line
+from securechat.signed.entries import HISTORY_DAYS
 from securechat.wire.codes import REASONS, Code
 from securechat.wire.names import LOBBY, direct_pair, is_room, name_refusal
 
@@ -273,6 +277,22 @@ def _room(rest: str, place: _Place) -> Command:
     return Wrong(f"You are not in {wanted}; /join {wanted} enters it.")
 
 
+def _number(rest: str, most: int) -> int | None:
+    """A number from 0 to `most`; None for anything else."""
+    number = int(rest) if rest.isascii() and rest.isdecimal() and len(rest) < 9 else most + 1
+    return number if number <= most else None
+
+
+def _history(rest: str, place: _Place) -> Command:
+    count = _number(rest, MOST) if rest else HISTORY
+    return History(count) if count else _usage("history")
+
+
+def _keep(rest: str, place: _Place) -> Command:
+    days = _number(rest, HISTORY_DAYS)
+    return _usage("keep") if days is None else Keep(days)
+
+
 def _no_arguments(place: _Place) -> list[str]:
     return []
 
@@ -314,6 +334,10 @@ _VERBS: Final[dict[str, _Verb]] = {
     "verify": _Verb("/verify NAME [yes]", "show the number to compare; yes: it is the same", _verify, _all_names),
     "trust": _Verb("/trust NAME", "accept the new key of somebody whose key changed", _about("trust"), _all_names),
     "rekey": _Verb("/rekey [ROOM]", "begin a new session with the next message", _rekey, _rooms_we_are_in),
+    "history": _Verb("/history [N]", "show the last messages that were kept again", _history, _no_arguments),
+    "keep": _Verb(
+        "/keep DAYS", "keep what is said in this room for so long; 0: keep nothing", _keep, _no_arguments
+    ),
     "clear": _Verb("/clear", "empty the screen", _alone("clear", Clear()), _no_arguments),
     "quit": _Verb("/quit", "end the chat", _alone("quit", Quit()), _no_arguments),
 }

@@ -104,6 +104,20 @@ class Rekey:
 
 
 @dataclass(frozen=True, slots=True)
+class History:
+    """Show again the last messages of the room that is shown."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Have what is said in the room that is shown be kept for so many days, or not at all."""
+
+    days: int
+
+
+@dataclass(frozen=True, slots=True)
 class Wrong:
     """Nothing was done; one line says why. It is safe to show."""
 
@@ -124,6 +138,8 @@ Command = (
     | About
     | Safety
     | Rekey
+    | History
+    | Keep
     | Clear
     | Quit
     | Wrong

@@ -9,12 +9,16 @@ from collections.abc import Callable
 from os import urandom
 from typing import Final, Protocol
 
+from securechat.client.answers import Answers, Later
+from securechat.client.archive import HISTORY, MOST, Archive, NoArchive
 from securechat.client.errors import ClientError
 from securechat.client.events import (
     Error,
     Event,
+    History,
     Info,
     Link,
+    Message,
     Motd,
     NotSent,
 )
@@ -25,7 +29,7 @@ from securechat.client.membership import Membership
 from securechat.client.ordered import InOrder
 from securechat.client.people import People, Then, why_no_name
 from securechat.client.room import Pending, Room
-from securechat.client.rooms import Later, Parts, Rooms
+from securechat.client.rooms import Parts, Rooms
 from securechat.client.saying import Saying, Sealer, other_of
 from securechat.e2e.body import BodyError, check_text
 from securechat.e2e.keystore import Secrets
@@ -59,31 +63,43 @@ class Conversation:
         keep_now: Callable[[], None] = lambda: None,
         later: Later = lambda _, call: call(),
         ledger: Ledger | None = None,
+        archive: Archive | None = None,
         failed: Callable[[ClientError], None] = lambda _: None,
+        history_days: int = 0,
     ) -> None:
         """Take our keys, the worker, what sends to the relay, where events go, and the clock (wall time).
 
         `keep` hears whenever something changed that the key store must have some time, `keep_now` when it must have
         it before anything else is told or sent: see `keeping`. `later` calls something after so many seconds.
-        `failed` hears of a `ledger` that cannot be written.
+        `failed` hears of a `ledger`, and of an `archive` beside it, that cannot be written or read.
+        `history_days` is for how long what is said in the rooms that we found is kept.
         """
         self.name = secrets.person.name
         self._random = random
         self._ledger = NoLedger() if ledger is None else ledger
+        self._archive = NoArchive() if archive is None else archive
         self._failed = failed
+        self._secrets = secrets
         self._later = later
         self._now_ms = now_ms
         in_order = InOrder(tell)
         self._tell = in_order.tell
-        self._hearing = Hearing(self.name, worker, in_order, send, now_ms, keep, self._ledger, self._flush)
+        self._hearing = Hearing(
+            self.name, worker, in_order, send, now_ms, keep, self._ledger, self._archive, self._flush
+        )
         self._saying = Saying(
             worker, send, self._tell, now_ms, keep, lambda: self._rooms.post_everywhere(), self._flush
         )
         self._people = People(secrets, send, self._tell, keep_now)
         self._following = Following(secrets, self._people, send, self._tell, keep, keep_now)
         self._membership = Membership(secrets.person, self._people, send, self._tell, now_ms)
-        parts = Parts(self._people, self._following, self._membership, self._saying, self._hearing)
-        self._rooms = Rooms(self.name, parts, send, self._tell, keep, later)
+        answers = Answers(
+            self.name, self._saying, self._archive, self._tell, later, now_ms, posts_again=ledger is not None
+        )
+        parts = Parts(
+            self._people, self._following, self._membership, self._saying, self._hearing, answers, self._archive
+        )
+        self._rooms = Rooms(self.name, parts, send, self._tell, keep, later, now_ms, history_days)
         self._links = 0
         self._is_lost_told = False
         self._flushing = False
@@ -97,6 +113,11 @@ class Conversation:
             is_direct = direct_pair(line.room) is not None
             room = self._rooms.by_name.setdefault(line.room, Room(line.room, stay=not is_direct, is_open=False))
             room.outbox[line.post_id] = Pending(line.post_id, line.text, line.label, repeated=True)
+
+    def expire(self) -> None:
+        """Some time has passed: what was kept for long enough goes."""
+        self._archive.expire(self._now_ms())
+        self._flush()
 
     def _flush(self) -> None:
         """Have on the disk what was said, and what is about to be told."""
@@ -224,6 +245,37 @@ class Conversation:
         """Tell what is known of somebody."""
         if self._can_ask(name):
             self._people.whois(name)
+
+    def history(self, room: str, count: int = HISTORY) -> None:
+        """Tell the last messages of a room, or with "@name" of one person, that were kept, and for how long."""
+        if direct_pair(room) is None and room.startswith("@"):
+            room = self.direct_room(room[1:]) or room
+        state = self._rooms.by_name.get(room)
+        days = None
+        if state is not None and state.secure is not None and state.whole:
+            days = state.secure.roster.policy.history_days
+        self._tell(History(room, self.past(room, count), days))
+
+    def past(self, room: str, count: int) -> list[Message]:
+        """The last messages of a room that were kept, at most 1,000, in the order in which they were told."""
+        try:
+            return self._archive.last(room, min(count, MOST))
+        except ClientError as wrong:
+            self._failed(wrong)
+            return []
+
+    @property
+    def remembered(self) -> list[str]:
+        """The rooms in which the last run of the program was, or one before it."""
+        return list(self._secrets.places)
+
+    def keep_history(self, room: str, days: int) -> None:
+        """Have what is said in a room from now on be kept for so many days, or not at all."""
+        state = self._rooms.by_name.get(room)
+        if state is None or not state.entered or state.leaving:
+            self._tell(Error(REASONS[Code.NOT_A_MEMBER]))
+        else:
+            self._membership.keep_history(state, days)
 
     @property
     def rooms(self) -> list[str]:

@@ -101,6 +101,24 @@ class Info(_Event, frozen=True, tag="info"):
     lines: list[str]
 
 
+class History(_Event, frozen=True, tag="history", omit_defaults=True):
+    """What was said in a room and is kept here, in the order in which it was told; it was asked for."""
+
+    room: str
+    messages: list[Message]
+    days: int | None = None
+    """For how many days what is said there is kept, 0 for not at all; nothing where that is not known now."""
+
+
+class Policy(_Event, frozen=True, tag="policy", omit_defaults=False):
+    """Somebody has changed for how many days what is said in a room is kept, or who may enter it."""
+
+    room: str
+    name: str
+    is_open: bool
+    history_days: int
+
+
 class Missed(_Event, frozen=True, tag="missed"):
     """The room's messages from `first` to `last` have not come here, and do not; the reason says why."""
 
@@ -115,6 +133,8 @@ class Entered(_Event, frozen=True, tag="entered"):
 
     room: str
     members: list[str]
+    history_days: int = 0
+    """For how many days what is said there is kept to be read again, by the members and the relay."""
 
 
 class NotEntered(_Event, frozen=True, tag="not-entered"):
@@ -191,6 +211,8 @@ Event = (
     | KeyChanged
     | Fault
     | Info
+    | History
+    | Policy
     | Missed
     | Entered
     | NotEntered

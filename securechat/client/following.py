@@ -210,6 +210,9 @@ class Following:
             if name is not None and entry.subject != ours:
                 room.present.discard(name)
                 self._tell(events.Left(room.name, name))
+        elif entry.op is Op.POLICY:
+            name = room.names.get(entry.subject, "")
+            self._tell(events.Policy(room.name, name, log.policy.is_open, log.policy.history_days))
 
 
 def _guarded_name(packed: bytes) -> str | None:

@@ -8,6 +8,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from securechat.client import events
+from securechat.client.archive import Archive
 from securechat.client.events import Event, Missed, Unreadable, time_of
 from securechat.client.ledger import Ledger
 from securechat.client.ordered import InOrder, Slot
@@ -55,12 +56,13 @@ class Hearing:
         now_ms: Callable[[], int],
         keep: Callable[[], None],
         ledger: Ledger,
+        archive: Archive,
         flush: Callable[[], None],
     ) -> None:
         """Take who we are, the worker, where events go, what sends a question to the relay, and the clock.
 
-        `keep` hears when messages were opened: the sessions have moved. What is told stands in the `ledger` before,
-        which `flush` brings to the disk.
+        `keep` hears when messages were opened: the sessions have moved. What is told stands in the `ledger` and the
+        `archive` before, which `flush` brings to the disk.
         """
         self.opening = 0
         self._name = name
@@ -70,6 +72,7 @@ class Hearing:
         self._now_ms = now_ms
         self._keep = keep
         self._ledger = ledger
+        self._archive = archive
         self._flush = flush
         self._asks = Seldom(ASKS)
         self._asks_each = Seldom(ASKS_EACH)
@@ -138,9 +141,10 @@ class Hearing:
         told: list[Event] = []
         for outcome in batch.finish(texts):
             told += self._outcome(room, outcome, late, outcome.seq in repeated)
-        seqs = [event.seq for event in told if isinstance(event, events.Message)]
-        if seqs and room.secure is not None:
-            self._ledger.tell(room.secure.roster.room_id, seqs)
+        messages = [event for event in told if isinstance(event, events.Message)]
+        if messages and room.secure is not None:
+            self._ledger.tell(room.secure.roster.room_id, [each.seq for each in messages])
+            self._archive.keep(room.secure.roster, messages, self._now_ms())
             self._flush()
         slot.fill(told)
         self._keep()

@@ -6,6 +6,7 @@ log as it then is; one whose link was lost is made again where it is still missi
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from securechat.client.events import Error, Event
@@ -45,10 +46,10 @@ class Membership:
         """Whether we are a member, as far as the log is known."""
         return room.secure is not None and self._person.identity.public in room.secure.roster.members
 
-    def found(self, room: Room) -> None:
+    def found(self, room: Room, history_days: int) -> None:
         """Found a room that there is not yet; add the guests of a direct one at once."""
         now_ms = self._now_ms()
-        first = found(self._person, room.name, Policy(is_open=room.is_open), now_ms)
+        first = found(self._person, room.name, Policy(room.is_open, history_days), now_ms)
         self._send(wire.Append(room.name, first))
         log = Roster(first, room.name)
         for certificate in room.guests:
@@ -94,6 +95,14 @@ class Membership:
             self._tell(Error(f"{name} is no member of {room.name}"))
             return
         self._wish(room, member.identity, lambda log: log.remove(self._person, member.identity, self._now_ms()))
+
+    def keep_history(self, room: Room, days: int) -> None:
+        """Change for how many days what is said can be read again."""
+
+        def draft(log: Roster) -> bytes:
+            return log.change_policy(self._person, replace(log.policy, history_days=days), self._now_ms())
+
+        self._wish(room, self._person.identity.public, draft)
 
     # From a wish to its entry.
 

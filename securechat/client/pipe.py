@@ -9,7 +9,7 @@ The input is read no faster than the relay acknowledges, and the link no faster 
 
 import sys
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Annotated, Final, Protocol
 
 import msgspec
 from twisted.internet.defer import Deferred, succeed
@@ -27,6 +27,7 @@ from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
 from securechat.client import events
+from securechat.client.archive import HISTORY, MOST
 from securechat.client.errors import ClientError, Exit
 from securechat.client.pipe_lines import json_line, remark
 from securechat.client.safe import safe_line, safe_name
@@ -60,6 +61,9 @@ class Talk(Protocol):
     def enter(self, room: str) -> None:
         """Enter a room."""
 
+    def history(self, room: str, count: int) -> None:
+        """Tell the last messages of a room that were kept."""
+
 
 class StandardTransport(ITransport, IConsumer, Interface):
     """What the pipe needs of standard input and output."""
@@ -82,14 +86,23 @@ class Flow(Protocol):
 
 
 class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One line of JSON input."""
+    """One line of JSON input that says something."""
 
     text: str
     room: str | None = None
     id: str | None = None
 
 
+class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One line of JSON input that asks for what was said before."""
+
+    history: str
+    last: Annotated[int, msgspec.Meta(ge=1, le=MOST)] = HISTORY
+
+
 _input = msgspec.json.Decoder(Input)
+_question = msgspec.json.Decoder(Question)
+_keys = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
@@ -179,6 +192,11 @@ class Pipe(TwistedProtocol):
     def _say(self, line: bytes) -> None:
         room, label = self._room, None
         try:
+            if self._json and "history" in _keys.decode(line):
+                question = _question.decode(line)
+                assert self._talk is not None
+                self._talk.history(question.history, question.last)
+                return
             if self._json:
                 asked = _input.decode(line)
                 text, room, label = asked.text, room if asked.room is None else asked.room, asked.id

@@ -47,6 +47,10 @@ def remark(event: events.Event, *, again: bool, chatty: bool) -> str:
             return "; ".join(event.lines)
         case events.Missed():
             return f"missed {event.last - event.first + 1} messages in {event.room}"
+        case events.History():
+            return f"{len(event.messages)} messages of {event.room} are kept here"
+        case events.Policy():
+            return f"{event.name} has decided: what is said in {event.room} is kept for {event.history_days} days"
         case events.Error():
             return event.text
         case events.Link(up=False):

@@ -72,6 +72,10 @@ class Room:
     """How many races for the log's next entry were lost since we were last let in."""
     racing: bool = False
     """Whether the next one is about to begin."""
+    refusals: int = 0
+    """How often what was posted was declined for now, since something was taken."""
+    waits: bool = False
+    """Whether it is to be posted again in a while, and nothing before that."""
     wishes: deque[Wish] = field(default_factory=deque)
     """Changes that are to be made, one after the other."""
     sealing: bool = False

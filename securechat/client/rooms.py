@@ -10,7 +10,9 @@ from random import random as any_fraction
 from typing import Final
 
 from securechat.client import events
-from securechat.client.events import Entered, Error, Event, Keyed, Left, Missed, NotEntered, NotSent, Sent
+from securechat.client.answers import Answers, Later
+from securechat.client.archive import Archive
+from securechat.client.events import Entered, Error, Event, Keyed, Left, Missed, NotEntered, NotSent
 from securechat.client.following import Following
 from securechat.client.hearing import Hearing
 from securechat.client.membership import Membership
@@ -34,9 +36,6 @@ Clients that a relay's new start brings back together would otherwise lose one r
 and append so often that the relay takes it for a flood.
 """
 
-Later = Callable[[float, Callable[[], None]], object]
-"""Calls something after so many seconds."""
-
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -47,6 +46,8 @@ class Parts:
     membership: Membership
     saying: Saying
     hearing: Hearing
+    answers: Answers
+    archive: Archive
 
 
 class Rooms:
@@ -60,11 +61,13 @@ class Rooms:
         tell: Callable[[Event], None],
         keep: Callable[[], None],
         later: Later,
+        now_ms: Callable[[], int],
+        history_days: int,
         jitter: Callable[[], float] = any_fraction,
     ) -> None:
         """Take our name, what works on rooms, what sends to the relay, where events go, and the clock.
 
-        `keep` hears of new secrets.
+        `keep` hears of new secrets. `history_days` is for rooms that we found.
         """
         self.by_name: dict[str, Room] = {}
         self.is_up = False
@@ -74,10 +77,14 @@ class Rooms:
         self._membership = parts.membership
         self._saying = parts.saying
         self._hearing = parts.hearing
+        self._answers = parts.answers
+        self._archive = parts.archive
         self._send = send
         self._tell = tell
         self._keep = keep
         self._later = later
+        self._now_ms = now_ms
+        self._history_days = history_days
         self._jitter = jitter
         self._links = 0
 
@@ -127,7 +134,7 @@ class Rooms:
         elif isinstance(message, wire.Gap):
             self._gap(room, message)
         elif isinstance(message, wire.Ack):
-            self._acknowledged(room, message)
+            self._answers.acknowledged(room, message)
         elif isinstance(message, wire.SessionKey):
             self._keyed(room, message)
         elif isinstance(message, wire.SealedKey):
@@ -168,8 +175,9 @@ class Rooms:
         was_member = room.entered
         was_asked = room.asking
         self._membership.happened(room, self._following.roster(room, roster))
-        if not room.whole or room.fault is not None:
+        if not room.whole or room.fault is not None or room.secure is None:
             return
+        self._archive.limit(room.secure.roster, self._now_ms())
         if self._membership.is_member(room):
             room.catches_up = was_asked
             self._membership.add_guests(room)
@@ -179,7 +187,6 @@ class Rooms:
         elif was_member or room.leaving or (room.outbox and not room.stay and direct_pair(room.name) is None):
             self.left(room)
         elif room.stay:
-            assert room.secure is not None
             if room.secure.roster.policy.is_open:
                 self._membership.join(room)
             else:
@@ -195,7 +202,8 @@ class Rooms:
         if not again:
             room.races = 0
             self._hearing.ask_again(room)
-            self._tell(Entered(room.name, sorted(room.present)))
+            days = room.secure.roster.policy.history_days
+            self._tell(Entered(room.name, sorted(room.present), days))
             if not room.catches_up or room.last_seq < room.numbers.top:
                 missed = room.numbers.begin(room.last_seq)
                 if missed is not None:
@@ -312,7 +320,7 @@ class Rooms:
         missed = room.numbers.passed(gap.first, gap.last)
         if missed is not None and was_here and gap.code is not Code.NOT_A_MEMBER:
             room.absence.add(*missed, REASONS[gap.code])
-            self._tell_missed(room)
+            self._answers.tell_missed(room)
 
     def stored(self) -> None:
         """What was last put into the secrets is stored: the relay need not keep it for us any more."""
@@ -324,39 +332,12 @@ class Rooms:
         for at in range(0, len(items), wire.BUNDLE_ITEMS):
             self._send(wire.Seen(items[at : at + wire.BUNDLE_ITEMS]))
 
-    # Answers.
-
-    def _acknowledged(self, room: Room, ack: wire.Ack) -> None:
-        if room.secure is not None:
-            room.secure.hands_came()
-        for post_id, seq in ack.items:
-            pending = room.outbox.pop(post_id, None)
-            room.numbers.own(seq)
-            room.absence.own(seq)
-            if pending is not None:
-                if seq <= room.last_seq:
-                    # Taken on a link that was lost: nobody is given what was sealed for this one.
-                    self._saying.not_delivered(room, pending)
-                self._tell(Sent(room.name, seq, pending.text, pending.label))
-        self._tell_missed(room)
-
     def _declined(self, room: Room, declined: wire.Declined) -> None:
-        code = declined.code
-        if not declined.ids:
-            self._not_carried_out(room, code)
-        elif code is not Code.STALE_EPOCH:
-            for post_id in declined.ids:
-                pending = room.outbox.pop(post_id, None)
-                if pending is not None:
-                    self._tell(NotSent(room.name, REASONS[code], pending.text, pending.label))
-        # A stale epoch needs no answer: its new key comes, or has come, and posts them again.
-        self._tell_missed(room)
-
-    def _tell_missed(self, room: Room) -> None:
-        """Tell what was said while we were away, once it is known what of that is our own."""
-        if not room.repeats:
-            for first, last, reason in room.absence.take():
-                self._tell(Missed(room.name, first, last, reason))
+        if declined.ids:
+            self._answers.declined(room, declined)
+        else:
+            self._not_carried_out(room, declined.code)
+            self._answers.tell_missed(room)
 
     def _not_carried_out(self, room: Room, code: Code) -> None:
         room.asking = False
@@ -393,7 +374,7 @@ class Rooms:
     def _found_room(self, room: Room) -> None:
         other = other_of(room.name, self.name)
         if other is None:
-            self._membership.found(room)
+            self._membership.found(room, self._history_days)
         else:
             self._people.look_up(other, lambda certificate, _: self._found_direct(room, certificate))
 
@@ -404,7 +385,7 @@ class Rooms:
         elif certificate is not None:
             room.guests = [certificate]
             room.is_open = False
-            self._membership.found(room)
+            self._membership.found(room, self._history_days)
 
     def member(self, room: str, name: str) -> Member | None:
         """The member of a room who is called so."""

@@ -99,6 +99,11 @@ class Saying:
                 room.secure.void(pending.job)
             pending.posted, pending.job = False, None
 
+    def declined(self, room: Room, pending: Pending) -> None:
+        """The relay has not taken a message, which is to be posted again: nobody was given how it was sealed."""
+        self.not_delivered(room, pending)
+        pending.posted, pending.job = False, None
+
     def not_delivered(self, room: Room, pending: Pending) -> None:
         """The relay had taken a message before, and passes on nothing of how it was sealed the last time."""
         if pending.job is not None and room.secure is not None:
@@ -119,6 +124,8 @@ class Saying:
             return
         if room.is_repeating:
             return  # the next message has to say whether this one was delivered as it is sealed now
+        if room.refusals and any(each.posted for each in room.outbox.values()):
+            return  # one tries whether there is room, or they might be taken in another order
         try:
             if self._hand(room, secure):
                 return
@@ -164,7 +171,14 @@ class Saying:
             self._want(room, [device])
 
     def _may_say(self, room: Room) -> bool:
-        if room.secure is None or not self._link or not room.entered or not room.whole or room.sealing:
+        if (
+            room.secure is None
+            or not self._link
+            or not room.entered
+            or not room.whole
+            or room.sealing
+            or room.waits
+        ):
             return False
         # In a room of two nobody would hear it before the other one is in.
         alone = direct_pair(room.name) is not None and len(room.secure.roster.members) == 1

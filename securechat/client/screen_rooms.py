@@ -9,6 +9,7 @@ from datetime import date, datetime, timedelta
 from typing import Final, Protocol
 
 from securechat.client import events
+from securechat.client.archive import HISTORY
 from securechat.client.command_line import Talk
 from securechat.client.safe import safe_body, safe_line, safe_name
 from securechat.client.screen_lines import Line, Log, Row, Span, name_style
@@ -31,6 +32,13 @@ class Spoken(Talk, Protocol):
     def changed(self) -> list[str]:
         """Whose key is another than before."""
 
+    @property
+    def remembered(self) -> list[str]:
+        """The rooms of the last run of the program."""
+
+    def past(self, room: str, count: int) -> list[events.Message]:
+        """The last messages of a room that were kept."""
+
     def present(self, room: str) -> list[str]:
         """Which members of a room are there now."""
 
@@ -51,6 +59,8 @@ class Room:
     unread: int = 0
     is_faulty: bool = False
     """Whether what the relay shows of it does not hold."""
+    recalled: set[tuple[str, str, int]] = field(default_factory=set)
+    """Who said what, and under which number, of what was shown at the start as kept by the last run."""
     held: dict[int, Line] = field(default_factory=dict)
     """The lines of messages that cannot be opened yet, by number: where they are filled in."""
 
@@ -91,9 +101,20 @@ class Rooms:
         """Whether there is a link."""
         return self._link is not None and self._link.up
 
+    def recall(self) -> None:
+        """Begin with what was said before, in every room."""
+        for name in self._conversation.remembered:
+            room = self.room(name)
+            messages = self._conversation.past(name, HISTORY)
+            room.recalled = {(each.sender, each.text, each.seq) for each in messages}
+            self._past(room, messages)
+
     def tell(self, event: events.Event) -> None:
         """Something happened in the conversation."""
         match event:
+            case events.Message(again=True) if self._is_recalled(event):
+                # The last run was killed when it had told this, or was about to; it stands above.
+                return
             case events.Message():
                 self._heard(self.room(event.room), event.seq, event.time, self._message(event))
             case events.Unreadable():
@@ -122,6 +143,11 @@ class Rooms:
                 self._sent(event)
             case events.NotSent():
                 self._not_sent(event)
+            case events.History():
+                self._history(event)
+            case events.Policy():
+                who = safe_name(event.name)
+                self.remark(f"{who} has decided: {_kept(event.history_days)}", self.room(event.room))
             case events.Entered():
                 self._entered(event)
             case events.NotEntered():
@@ -149,6 +175,28 @@ class Rooms:
                 self.remark(f"the relay says: {safe_body(event.text)}")
             case events.Error():
                 self.complain(_reason(event.text))
+
+    def _is_recalled(self, event: events.Message) -> bool:
+        return (event.sender, event.text, event.seq) in self.room(event.room).recalled
+
+    def _history(self, event: events.History) -> None:
+        room = self.room(event.room)
+        self._past(room, event.messages)
+        policy = "" if event.days is None else f"; {_kept(event.days)}"
+        if not event.messages:
+            self.remark(f"nothing that was said here is kept{policy}", room)
+        elif policy:
+            self.remark(_kept(event.days or 0), room)
+
+    def _past(self, room: Room, messages: list[events.Message]) -> None:
+        """Lines of messages that were told before, between two that say so."""
+        if not messages:
+            return
+        self._add_rule(room, "what was said before")
+        room.day = date.min
+        for message in messages:
+            self._add(room, self._message(message), self._local(message.time))
+        self._add_rule(room, "that was before")
 
     def _message(self, event: events.Message) -> list[Span]:
         """What was said, behind marks for what is unusual about it."""
@@ -211,6 +259,8 @@ class Rooms:
         self.remark(
             f"you are in {safe_name(event.room)} {company}" if room.other is None else f"you are {company}", room
         )
+        if event.history_days:
+            self.remark(_kept(event.history_days), room)
         if self.wanted == room.name:
             self.wanted = None
             self._show_unless_typing(room)
@@ -264,10 +314,13 @@ class Rooms:
     def _add(self, room: Room, spans: list[Span], when: datetime, *, news: bool = False) -> Line:
         if when.date() != room.day:
             room.day = when.date()
-            room.log.add(Line([("dim", f"──── {room.day.isoformat()} ────")]))
+            self._add_rule(room, room.day.isoformat())
         line = Line([("time", f"{when:%H:%M} "), *spans])
         room.log.add(line, news=news)
         return line
+
+    def _add_rule(self, room: Room, text: str) -> None:
+        room.log.add(Line([("dim", f"──── {text} ────")]))
 
     def remark(self, text: str, room: Room | None = None) -> None:
         """A safe line of ours, where the room is that it is about, or where the user looks."""
@@ -348,6 +401,13 @@ class Rooms:
     def wait_for(self, room: Room, label: str, text: str) -> None:
         """Show something that we say, until `Sent` or `NotSent` tells of it under the same label."""
         room.log.waiting[label] = Line([("dim", "  …   "), *self._body(self._conversation.name, text)])
+
+
+def _kept(days: int) -> str:
+    """What a room's policy means, in words."""
+    if not days:
+        return "what is said here is not kept, and nobody can read it again"
+    return f"what is said here is kept for {days} {'day' if days == 1 else 'days'}, to be read again"
 
 
 def _reason(text: str) -> str:

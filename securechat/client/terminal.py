@@ -46,6 +46,12 @@ class Speaking(Spoken, Protocol):
     def rekey(self, room: str) -> None:
         """Begin a new session with the next message."""
 
+    def history(self, room: str, count: int) -> None:
+        """Tell the last messages of a room that were kept."""
+
+    def keep_history(self, room: str, days: int) -> None:
+        """Have what is said in a room be kept for so many days."""
+
     def safety(self, name: str) -> None:
         """Tell a safety number."""
 
@@ -89,6 +95,7 @@ class Terminal:
         self._line = InputLine(self._submitted, self._completion, reactor.seconds)
         first = room if is_room(room) else conversation.direct_room(room.removeprefix("@")) or room
         self._rooms = Rooms(conversation, first, now, lambda: bool(self._line.text))
+        self._rooms.recall()
         self.frame = ChatFrame(self._rooms.messages, self._rooms.status, self._line, self._other_key)
 
     @property
@@ -207,6 +214,10 @@ class Terminal:
                 self._conversation.safety(name)
             case commands.Rekey(name):
                 self._conversation.rekey(name)
+            case commands.History(count):
+                self._conversation.history(room.name, count)
+            case commands.Keep(days):
+                self._conversation.keep_history(room.name, days)
             case commands.Leave(name):
                 self._conversation.leave(name)
             case commands.Switch(name):

@@ -45,6 +45,7 @@ class FakeTalk:
     def __init__(self) -> None:
         self.said: list[tuple[str, str, str | None]] = []
         self.entered: list[str] = []
+        self.asked: list[tuple[str, int]] = []
         self.unacknowledged = 0
 
     def say(self, room: str, text: str, label: str | None = None) -> None:
@@ -59,6 +60,10 @@ class FakeTalk:
     def enter(self, room: str) -> None:
         """Remember a room."""
         self.entered.append(room)
+
+    def history(self, room: str, count: int) -> None:
+        """Remember what was asked for."""
+        self.asked.append((room, count))
 
 
 class FakeFlow:

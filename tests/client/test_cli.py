@@ -2,9 +2,12 @@
 
 import subprocess
 import sys
+import time
+from contextlib import closing
 from io import StringIO
 from pathlib import Path
-from signal import SIGHUP, SIGINT, SIGTERM, Signals
+from signal import SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGSTOP, SIGTERM, Signals
+from sqlite3 import connect
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -78,6 +81,63 @@ class TalkingTests(ProgramCase):
         self.assertEqual(texts, [*(f"line {n}" for n in range(100)), "the end"])
         listener.signals(SIGTERM)
 
+    def test_history_after_a_kill(self) -> None:
+        """Programs that are killed find again what was said, once each, where the room has a history."""
+        alice = self.client("chat", "alice", "--json", "--history", "7")
+        self.assertEqual(alice.event("entered")["history_days"], 7)
+        bob = self.client("chat", "bob", "--json")
+        bob.event("entered", history_days=7)
+        bare = self.client("chat", "bare", "--json", "--no-archive")
+        bare.event("entered", history_days=7)
+        for number in range(20):
+            alice.writes({"text": f"line {number}"})
+        for program in (bob, bare):
+            program.event("message", text="line 19")
+        alice.event("sent", text="line 19")
+        for program in (alice, bob, bare):
+            program.signals(SIGKILL)
+            program.ends()
+        kept = [("alice", f"line {number}") for number in range(20)]
+        for name, expected in (("bob", kept), ("alice", kept), ("bare", [])):
+            options = ("--no-archive",) if name == "bare" else ()
+            again = self.client("chat", name, "--json", *options)
+            again.writes({"text": "back"})
+            # What was not acknowledged for sure is said again before it, and acknowledged.
+            again.event("sent", text="back")
+            again.writes({"history": "#lobby", "last": 100})
+            told = again.event("history", room="#lobby")["messages"]
+            texts = [(each["sender"], each["text"]) for each in told if each["text"] != "back"]
+            self.assertEqual(texts, expected)
+            again.ends_input()
+            self.assertEqual((again.ends(), again.stderr), (0, ""))
+
+    def test_damaged_history(self) -> None:
+        """A damaged archive ends a client in one line, and what was said and never sent stays in it."""
+        alice = self.client("chat", "alice", "--json", "--history", "7")
+        alice.writes({"text": "sent"})
+        alice.event("sent")
+        self.relay.signals(SIGSTOP)
+        self.addCleanup(self.relay.signals, SIGCONT)
+        alice.writes({"text": "not sent"})
+        (path,) = self.home.glob("keys/*.ledger")
+
+        def unsent(then: str = "") -> int:
+            with closing(connect(path)) as connection:
+                connection.executescript(then)
+                (count,) = connection.execute("SELECT count(*) FROM said").fetchone()
+            return int(count)
+
+        end = time.monotonic() + LONG_S
+        while unsent() == 0 and time.monotonic() < end:
+            time.sleep(0.02)
+        alice.signals(SIGKILL)
+        alice.ends()
+        before = unsent("UPDATE messages SET row = zeroblob(100)")
+        self.assertLess(0, before)
+        status, lines, stderr = self.runs("chat", "alice", "--json", input=b'{"history": "#lobby"}\n')
+        self.assertEqual((status, len(stderr.splitlines()), unsent()), (1, 1, before), (lines, stderr))
+        self.assertIn("is damaged, or of other keys; remove it to begin a new one", stderr)
+
     def test_no_input(self) -> None:
         """/dev/null is an input of nothing: the client logs in, enters, and ends well."""
         self.assertEqual(self.runs("chat", "alice"), (0, [], ""))
@@ -105,6 +165,15 @@ class UsageTests(SynchronousTestCase):
         self.assertIn(says, stderr.getvalue())
         self.assertEqual(stderr.getvalue().count("\n"), 1)
         self.assertTrue(stderr.getvalue()[:-1].isprintable())
+
+    def test_history(self) -> None:
+        """For how long a room keeps what is said is a number of days, up to ten years."""
+        for days in ("-1", "3651", "week"):
+            stderr = StringIO()
+            self.patch(sys, "stderr", stderr)
+            ended = self.assertRaises(SystemExit, main, ["chat", "alice", "--history", days])
+            self.assertEqual(ended.code, 2)
+            self.assertIn("--history", stderr.getvalue())
 
     def test_names(self) -> None:
         """A name is refused here as the relay would refuse it."""

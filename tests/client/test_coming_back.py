@@ -28,6 +28,7 @@ class KeptTown(Town):
     """A town whose relay has a store; what is to be kept is kept at once."""
 
     store: Store
+    is_full = False
 
     def start_relay(self) -> None:
         """Start a relay with what its store has."""
@@ -42,6 +43,7 @@ class KeptTown(Town):
             bans=bans,
             journal=journal,
             history=StoredHistory(self.store),
+            is_full=lambda: self.is_full,
         )
         restore(self.store.load(), owners, bans, log, self.factory.rooms.memberships)
 
@@ -111,6 +113,12 @@ class BackCase(TownCase):
 
 class LinkTests(BackCase):
     """A link that was lost."""
+
+    def test_no_room_and_no_ledger(self) -> None:
+        """A client that keeps nothing is told that the relay has no room for what it said."""
+        self.town_.is_full = True
+        self.says(self.alice, "text")
+        self.assertEqual([("text", REASONS[Code.STORAGE_FULL])], self.alice.given_up())
 
     def test_missed(self) -> None:
         """What was said meanwhile comes when the link is back, in order and once, and then what is said."""

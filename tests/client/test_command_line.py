@@ -12,7 +12,9 @@ from securechat.client.commands import (
     Command,
     Direct,
     Help,
+    History,
     Join,
+    Keep,
     Leave,
     Nothing,
     Quit,
@@ -114,6 +116,20 @@ class ParseTests(SynchronousTestCase):
         self.assert_wrong("/join a b", "/join ROOM")
         self.assert_wrong("/join #a!b", "room")
 
+    def test_history(self) -> None:
+        """How many messages are shown again is a number up to 1,000, or 50."""
+        self.assertEqual(self.parse("/history"), History(50))
+        self.assertEqual(self.parse("/history 1000"), History(1000))
+        for rest in ("0", "1001", "-1", "all", "1 2", "²", "9" * 5000):
+            self.assert_wrong(f"/history {rest}", "/history [N]")
+
+    def test_keep(self) -> None:
+        """For how long what is said is kept is a number of days up to ten years; 0 is one, nothing is none."""
+        self.assertEqual(self.parse("/keep 0"), Keep(0))
+        self.assertEqual(self.parse("/keep 3650"), Keep(3650))
+        for rest in ("", "3651", "for ever", "٣"):
+            self.assert_wrong(f"/keep {rest}", "/keep DAYS")
+
     def test_leave(self) -> None:
         """To leave takes the room that is shown, or another."""
         self.assertEqual(self.parse("/leave", "#dev"), Leave("#dev"))
@@ -176,7 +192,7 @@ class CompleteTests(SynchronousTestCase):
         self.assertEqual(self.candidates("/JO"), ["/join "])
         self.assertEqual(self.candidates("//r"), [])
         self.assertEqual(self.candidates("say /r"), [])
-        self.assertEqual(len(self.candidates("/")), 16)
+        self.assertEqual(len(self.candidates("/")), 18)
 
     def test_names(self) -> None:
         """Names of those in the room are completed, as an address at the start of the line; never our own."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from stat import S_IMODE
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from securechat.client.answers import POST_LEAST_S, POST_MOST_S
 from securechat.client.conversation import LINE_MS
 from securechat.client.errors import ClientError
-from securechat.client.events import Message, NotSent, Sent
+from securechat.client.events import Error, Message, NotSent, Sent
 from securechat.client.ledger import DiskLedger, Line
+from securechat.client.sealed_file import SealedFile
 from securechat.wire import messages as wire
 from tests.client.test_coming_back import BackCase
 from tests.client.town import LOBBY, Person
@@ -36,8 +39,8 @@ class LedgerTests(SynchronousTestCase):
 
     def open(self, seed: bytes = SEED) -> DiskLedger:
         """Open it, as the next run of the program."""
-        ledger = DiskLedger(self.path, seed)
-        self.addCleanup(ledger._connection.close)
+        ledger = DiskLedger(SealedFile(self.path, seed))
+        self.addCleanup(ledger._file._connection.close)
         return ledger
 
     def filled(self) -> DiskLedger:
@@ -50,7 +53,7 @@ class LedgerTests(SynchronousTestCase):
 
     def assert_refused(self, words: str, seed: bytes = SEED) -> None:
         """It is not opened, and one line says why and what to do."""
-        wrong = self.assertRaises(ClientError, DiskLedger, self.path, seed)
+        wrong = self.assertRaises(ClientError, self.open, seed)
         self.assertIn(words, str(wrong))
         self.assertIn(str(self.path), str(wrong))
         self.assertNotIn("\n", str(wrong))
@@ -112,9 +115,9 @@ class LedgerTests(SynchronousTestCase):
     def test_damaged(self) -> None:
         """A row that was changed, and a file that is none, are refused."""
         ledger = self.filled()
-        ledger._connection.execute("UPDATE said SET row = zeroblob(100) WHERE id = 2")
+        ledger._file._connection.execute("UPDATE said SET row = zeroblob(100) WHERE id = 2")
         self.assert_refused("is damaged, or of other keys")
-        ledger._connection.close()
+        ledger._file._connection.close()
         self.path.with_name("alice.ledger-wal").unlink(missing_ok=True)
         self.path.write_bytes(b"nothing of the kind" * 100)
         self.assert_refused("cannot be used (SQLITE_NOTADB)")
@@ -123,7 +126,7 @@ class LedgerTests(SynchronousTestCase):
         """A database of something else, and one of a newer version, are refused and stay as they are."""
         self.filled()
         for pragma, words in (
-            ("user_version=2", "was made by a newer version"),
+            ("user_version=3", "was made by a newer version"),
             ("application_id=7", "is something"),
         ):
             with sqlite3.connect(self.path) as connection:
@@ -134,7 +137,7 @@ class LedgerTests(SynchronousTestCase):
     def test_cannot_be_written(self) -> None:
         """What cannot be written is a failure in one line, which says nothing of what was said."""
         ledger = self.filled()
-        ledger._connection.execute("DROP TABLE said")
+        ledger._file._connection.execute("DROP TABLE said")
         ledger.say(line(4))
         wrong = self.assertRaises(ClientError, ledger.flush)
         self.assertIn("cannot be written (SQLITE_ERROR)", str(wrong))
@@ -154,8 +157,8 @@ class KilledTests(BackCase):
 
     def kill(self, who: Person) -> None:
         """Kill somebody's program, and start it with what is on its disk."""
-        who.ledger = DiskLedger(self.paths[who.name], who.keys.identity.seed)
-        self.addCleanup(who.ledger._connection.close)
+        who.ledger = DiskLedger(SealedFile(self.paths[who.name], who.keys.identity.seed))
+        self.addCleanup(who.ledger._file._connection.close)
         who.forget()
         self.restart(who)
 
@@ -207,18 +210,78 @@ class KilledTests(BackCase):
         self.alice.lose()
         self.alice.conversation.say(LOBBY, "typed", "label")
         who = self.alice
-        who.ledger = DiskLedger(self.paths[who.name], who.keys.identity.seed)
-        self.addCleanup(who.ledger._connection.close)
+        who.ledger = DiskLedger(SealedFile(self.paths[who.name], who.keys.identity.seed))
+        self.addCleanup(who.ledger._file._connection.close)
         self.restart(who)
         self.assertEqual([("typed", "label")], [(sent.text, sent.id) for sent in who.told(Sent)])
+
+    def waits(self) -> list[tuple[float, Callable[[], None]]]:
+        """From now on what Alice does in a while is collected here."""
+        calls: list[tuple[float, Callable[[], None]]] = []
+        self.patch(self.alice.conversation._rooms._answers, "_later", lambda *call: calls.append(call))
+        return calls
+
+    def test_no_room(self) -> None:
+        """What a relay has no room for waits, is told once, and is sent in its order when there is room again."""
+        calls = self.waits()
+        self.town_.is_full = True
+        self.says(self.alice, "1", "2")
+        for _ in range(6):
+            self.alice.sent.clear()
+            calls[-1][1]()
+            self.town_.settle()
+            self.assertEqual(1, len(self.alice.said(wire.Post)))
+        self.assertEqual([POST_LEAST_S, 10, 20, 40, *[POST_MOST_S] * 3], [seconds for seconds, _ in calls])
+        (told,) = self.alice.told(Error)
+        self.assertIn("#lobby: the relay has no room to keep more; what you say waits", told.text)
+        self.town_.is_full = False
+        self.says(self.alice, "3")
+        self.assertEqual(([], 3), (self.bob.heard(), self.alice.conversation.unacknowledged))
+        calls[-1][1]()
+        self.town_.settle()
+        self.assertEqual([("alice", each) for each in "123"], self.bob.heard())
+        self.assertEqual(["1", "2", "3"], self.alice.acknowledged())
+        self.nothing_odd(self.bob)
+
+    def test_no_room_once_more(self) -> None:
+        """After something was taken the next want of room is told again, and waits for the shortest time."""
+        calls = self.waits()
+        for number in range(2):
+            self.town_.is_full = True
+            self.says(self.alice, "text")
+            self.town_.is_full = False
+            calls[number][1]()
+            self.town_.settle()
+        self.assertEqual([POST_LEAST_S] * 2, [seconds for seconds, _ in calls])
+        self.assertEqual((2, 2), (len(self.alice.told(Error)), len(self.bob.heard())))
+
+    def test_no_room_and_no_link(self) -> None:
+        """What waits when the link is lost is sent on the next one."""
+        calls = self.waits()
+        self.town_.is_full = True
+        self.says(self.alice, "text")
+        self.alice.lose()
+        calls[0][1]()
+        self.town_.is_full = False
+        self.back(self.alice)
+        self.assertEqual([("alice", "text")], self.bob.heard())
+
+    def test_no_room_and_killed(self) -> None:
+        """What a relay had no room for is sent by the next run."""
+        self.waits()
+        self.town_.is_full = True
+        self.says(self.alice, "text")
+        self.town_.is_full = False
+        self.kill(self.alice)
+        self.assertEqual([("alice", "text")], self.bob.heard())
 
     def test_too_old(self) -> None:
         """A line of more than 14 days ago is given back."""
         self.alice.lose()
         self.alice.conversation.say(LOBBY, "old", "label")
         self.town_.skipped_ms = LINE_MS + 1
-        ledger = self.alice.ledger = DiskLedger(self.paths["alice"], self.alice.keys.identity.seed)
-        self.addCleanup(ledger._connection.close)
+        ledger = self.alice.ledger = DiskLedger(SealedFile(self.paths["alice"], self.alice.keys.identity.seed))
+        self.addCleanup(ledger._file._connection.close)
         self.alice.begin()
         self.assertEqual([("old", "label")], [(each.text, each.id) for each in self.alice.told(NotSent)])
         self.assertEqual(0, self.alice.conversation.unacknowledged)
@@ -228,6 +291,6 @@ class KilledTests(BackCase):
         self.patch(self.alice.conversation, "_later", lambda *_: None)
         self.alice.conversation.say(LOBBY, "hello")
         self.posts()
-        ledger = DiskLedger(self.paths["alice"], self.alice.keys.identity.seed)
-        self.addCleanup(ledger._connection.close)
+        ledger = DiskLedger(SealedFile(self.paths["alice"], self.alice.keys.identity.seed))
+        self.addCleanup(ledger._file._connection.close)
         self.assertEqual(["hello"], [each.text for each in ledger.unsent()])

@@ -42,6 +42,22 @@ class JsonInputTests(PipeCase):
         )
         self.assertEqual(self.talk.entered, ["#lobby", "#other", "@alice+bob"])
 
+    def test_history(self) -> None:
+        """What was said before is asked for, 50 messages or as many as are named, and nothing is said."""
+        self.types_objects({"history": "#other"}, {"history": "@bob", "last": 1000})
+        self.assertEqual([("#other", 50), ("@bob", 1000)], self.talk.asked)
+        self.assertEqual(([], ["#lobby"]), (self.talk.said, self.talk.entered))
+
+    def test_bad_history(self) -> None:
+        """A question that is none asks nothing, and neither is it said."""
+        bad = [
+            {"history": 5},
+            *({"history": "#a", **more} for more in ({"last": 0}, {"last": 1001}, {"text": "b"})),
+        ]
+        self.types_objects(*bad)
+        self.assertEqual(([], []), (self.talk.asked, self.talk.said))
+        self.assertEqual(len(bad), len([each for each in self.objects() if each["type"] == "error"]))
+
     def test_empty_room(self) -> None:
         """An empty room is a mistake and does not mean the room of the command line."""
         self.types_objects({"text": "for somebody else", "room": ""})

@@ -52,6 +52,7 @@ class FakeConversation:
     changed: list[str] = field(default_factory=list)
     away: set[str] = field(default_factory=set)
     marks: dict[str, str] = field(default_factory=dict)
+    kept: dict[str, list[events.Message]] = field(default_factory=dict)
 
     @property
     def rooms(self) -> list[str]:
@@ -103,6 +104,23 @@ class FakeConversation:
     def rekey(self, room: str) -> None:
         """Remember where a new session was wanted."""
         self.asked.append(("rekey", room))
+
+    @property
+    def remembered(self) -> list[str]:
+        """The rooms of the last run."""
+        return list(self.kept)
+
+    def past(self, room: str, count: int) -> list[events.Message]:
+        """What the last run has kept."""
+        return self.kept.get(room, [])[-count:]
+
+    def history(self, room: str, count: int) -> None:
+        """Remember of which room what was said before was wanted."""
+        self.asked.append(("history", f"{room} {count}"))
+
+    def keep_history(self, room: str, days: int) -> None:
+        """Remember for how long what is said was to be kept."""
+        self.asked.append(("keep", f"{room} {days}"))
 
     def safety(self, name: str) -> None:
         """Remember whose number was wanted."""
@@ -578,6 +596,63 @@ class RoomTests(ScreenTestCase):
         self.type("/room lobby", "enter")
         self.assertEqual(self.terminal.room, "#lobby")
         self.assertEqual(self.conversation.said, [])
+
+
+class BeforeTests(ScreenTestCase):
+    """What was said before this run of the program."""
+
+    def start_with(self, *messages: events.Message) -> None:
+        """Begin with what the last run has kept."""
+        for each in messages:
+            self.conversation.kept.setdefault(each.room, []).append(each)
+        self.terminal = Terminal(
+            self.reactor, self.conversation, "#lobby", quit=self.quit, color=True, now=lambda: self.time
+        )
+
+    def test_begins_with_it(self) -> None:
+        """Every room begins with its last messages, ours among them, between two lines that nobody can say."""
+        yesterday = NOON - timedelta(days=1)
+        self.start_with(
+            events.Message("#lobby", "bob", "old", yesterday, 1),
+            events.Message("#lobby", "alice", "mine", yesterday, 2, late=True),
+            events.Message("#dev", "bob", "elsewhere", NOON, 1),
+        )
+        self.hear("new")
+        day = f"──── {yesterday:%Y-%m-%d} ────"
+        old = ["──── what was said before ────", day, "12:00 bob: old", "12:00 (late) alice: mine"]
+        now = ["──── that was before ────", f"──── {NOON:%Y-%m-%d} ────", "12:00 bob: new"]
+        self.assertEqual(self.messages((80, 20)), [*old, *now])
+        self.assertNotIn("unread", self.status())
+        self.type("/room dev", "enter")
+        self.assertEqual("12:00 bob: elsewhere", self.messages()[2])
+
+    def test_not_a_second_time(self) -> None:
+        """What the last run may have shown when it was killed stands there already; anything else does not."""
+        self.start_with(events.Message("#lobby", "bob", "old", NOON, 1))
+        for text, seq, again in (("old", 1, True), ("other", 1, True), ("old", 2, True), ("old", 1, False)):
+            self.terminal.tell(events.Message("#lobby", "bob", text, NOON, seq, again=again))
+        expected = ["12:00 bob: old", "──── that was before ────"]
+        expected += ["12:00 (again) bob: other", "12:00 (again) bob: old", "12:00 bob: old"]
+        self.assertEqual(self.messages((80, 20))[2:], expected)
+
+    def test_history(self) -> None:
+        """What was asked for is shown where it belongs, with the room's policy; hostile text stays text."""
+        self.type("/history 20", "enter")
+        self.type("/keep 30", "enter")
+        self.assertEqual(self.conversation.asked, [("history", "#lobby 20"), ("keep", "#lobby 30")])
+        self.terminal.tell(events.History("#lobby", [events.Message("#lobby", "bob", HOSTILE, NOON, 1)], 1))
+        self.terminal.tell(events.Policy("#lobby", HOSTILE, True, 0))
+        shown = self.messages((80, 30))
+        self.assertEqual("12:00 -- what is said here is kept for 1 day, to be read again", shown[-3].strip())
+        self.assertTrue("".join(shown).isprintable())
+
+    def test_no_history(self) -> None:
+        """Where there is nothing, that is said, and why."""
+        self.terminal.tell(events.History("#lobby", [], 0))
+        self.terminal.tell(events.History("#lobby", []))
+        none = "12:00 -- nothing that was said here is kept"
+        why = f"{none}; what is said here is not kept, and nobody can read it again"
+        self.assertEqual(self.messages((120, 20)), [why, none])
 
 
 class ScrollTests(ScreenTestCase):

@@ -11,9 +11,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from securechat.client.archive import Archive, NoArchive
 from securechat.client.conversation import Conversation
 from securechat.client.events import Event, Message, NotSent, Sent
-from securechat.client.ledger import Ledger, NoLedger
+from securechat.client.ledger import Ledger
 from securechat.client.login import Login
 from securechat.crypto import aead
 from securechat.e2e.identity import Person as Keys
@@ -89,7 +90,9 @@ class Person:
         self.town = town
         self.worker = HandWorker(at_once)
         self.secrets = Secrets(keys, PrekeyRing(keys.device))
-        self.ledger: Ledger = NoLedger()
+        self.ledger: Ledger | None = None
+        self.archive: Archive = NoArchive()
+        self.history_days = 0
         self.events: list[Event] = []
         self.up: deque[bytes] = deque()
         self.down: deque[wire.FromRelay] = deque()
@@ -113,6 +116,8 @@ class Person:
             self._random,
             later=self.town.later,
             ledger=self.ledger,
+            archive=self.archive,
+            history_days=self.history_days,
         )
         self.conversation.begin()
 
