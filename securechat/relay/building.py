@@ -5,6 +5,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -26,7 +27,7 @@ from securechat.relay.factory import RelayFactory
 from securechat.relay.history import KeptHistory
 from securechat.relay.journal import Journal
 from securechat.relay.kept import KeptBans, KeptLog, KeptOwners, restore
-from securechat.relay.limits import RelayLimits
+from securechat.relay.limit_options import limits_of
 from securechat.relay.listening import DEFAULT_LISTEN, Protection, listener, one_line
 from securechat.relay.lock import locked
 from securechat.relay.log import MemoryLog, MessageLog
@@ -183,16 +184,10 @@ def _relay(reactor: Any, options: Options, certified: Certified | None, **kept: 
         protection = Protection(None, "", anywhere=bool(options["insecure-plaintext"]))
     else:
         protection = Protection(certified, certified.fingerprint)
-    limits = RelayLimits(
-        max_clients=options["max-clients"],
-        per_address=options["per-address"],
-        posts_per_s=options["post-rate"],
-        bytes_per_s=options["byte-rate"],
-    )
     factory = RelayFactory(
         reactor,
         _now_ms,
-        limits=limits,
+        limits=replace(limits_of(options), networks=tuple(options.networks), bots=dict(options.bots)),
         motd=read_motd(Path(options["motd-file"])) if options["motd-file"] else options["motd"],
         exempt_loopback=not options["limit-loopback"],
         **kept,

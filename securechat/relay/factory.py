@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from os import urandom
 from typing import Final
@@ -18,6 +19,7 @@ from securechat.relay.directory import Directory, MemoryOwners, Owners
 from securechat.relay.journal import Keeping, Unkept
 from securechat.relay.limits import RelayLimits
 from securechat.relay.log import MessageLog
+from securechat.relay.overrides import times_more
 from securechat.relay.pages import History
 from securechat.relay.protocol import RelayProtocol
 from securechat.relay.rooms import Rooms
@@ -106,7 +108,12 @@ class RelayFactory(Factory):
         self._attempts = Attempts(clock)
         self._allowances = Allowances(clock, limits)
         self._addresses = AddressLimits(
-            clock, limits.per_address, limits.new_per_address, limits.new_every_s, exempt_loopback
+            clock,
+            limits.per_address,
+            limits.new_per_address,
+            limits.new_every_s,
+            exempt_loopback,
+            partial(times_more, limits),
         )
         # In order of connection: the first of `_strangers` has had most time to log in.
         self._strangers: dict[RelayProtocol, None] = {}

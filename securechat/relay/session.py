@@ -89,8 +89,8 @@ class ClientLink(Protocol):
     def hold_reading(self) -> None:
         """Read nothing until `read_on`."""
 
-    def read_on(self) -> None:
-        """Read again."""
+    def read_on(self, after_s: float = 0.0) -> None:
+        """Read again, after a while."""
 
 
 class _Life(Protocol):
@@ -249,8 +249,8 @@ class Session:
         self._life = _new_life(_Core(link, self, nonce, now_ms, directory, rooms, limits, attempts))
 
     def begin_allowance(self) -> None:
-        """From now on what the client sends counts as its identity's."""
-        self._allowance = self._allowances.of(self.identity)
+        """From now on what the client sends counts as its identity's, and as its address's."""
+        self._allowance = self._allowances.of(self.identity, self.name, self._link.network)
 
     def received(self, message: FromClient) -> None:
         """A message came from the client."""
@@ -270,13 +270,14 @@ class Session:
         """Carry out what changes the directory; that waits for the journal, and what comes behind it as well."""
         if self._journal.is_settled:
             change()
+            self._read_slowly(self._allowance.debt_s)
             return
 
         def late() -> None:
             try:
                 change()
             finally:
-                self._link.read_on()
+                self._link.read_on(self._allowance.debt_s)
 
         self._link.hold_reading()
         self._journal.when_settled(late)

@@ -181,9 +181,11 @@ class MessageProtocol(Int32StringReceiver):
         if not self.paused and not self.closing:
             self.pauseProducing()
 
-    def read_on(self) -> None:
-        """Read again, later than what called `hold_reading`."""
-        if self.connected and not self.closing:
+    def read_on(self, after_s: float = 0.0) -> None:
+        """Read again after a while, later than what called `hold_reading`."""
+        if after_s and not self.closing:
+            self._pause_call = self.clock.callLater(after_s, self.read_on)
+        elif self.connected and not self.closing:
             self.resumeProducing()
 
     def pause_reading(self, seconds: float) -> None:
@@ -191,11 +193,7 @@ class MessageProtocol(Int32StringReceiver):
         if not self.paused and not self.closing:
             self.pauseProducing()
             # Never resumed from within stringReceived: frames would be handled twice (trap 3).
-            self._pause_call = self.clock.callLater(seconds, self._resume_reading)
-
-    def _resume_reading(self) -> None:
-        self._pause_call = None
-        self.read_on()
+            self._pause_call = self.clock.callLater(seconds, self.read_on)
 
     # Life of the link.
 

@@ -166,6 +166,25 @@ class GateTests(KeptCase):
         self.here.disk.keep()
         self.assertEqual(["Welcome", "Found", "Found", "Roster", "Present", "SessionKey"], kinds(dan.hears()))
 
+    def test_debt_after_a_login_that_waited(self) -> None:
+        """Who comes back too soon is not read for as long, also where their login had to wait."""
+        here = self.kept_relay(limits=RelayLimits(posts_burst=1, posts_per_s=1.0))
+        alice, bob = here.room(ROOM, "alice", "bob")
+        alice.post(ROOM, b"a", b"b", b"c", b"d")
+        alice.hears()
+        alice.transport.lose()
+        here.disk.held = True
+        bob.post(ROOM, b"under way")
+        here.turn()
+        again = here.connect_silently(alice.me)
+        again.send(Enter(ROOM, 0, LAST_SEQ))
+        here.disk.held = False
+        here.disk.keep()
+        here.clock.advance(2.5)
+        self.assertEqual(["Greeting", "Welcome"], kinds(again.hears()))
+        here.clock.advance(1.0)
+        self.assertIn("Roster", kinds(again.hears()))
+
     def test_gone_while_its_login_waits(self) -> None:
         """A `Hello` whose link is lost before its turn is nobody's login."""
         self.alice.post(ROOM, b"hi")
