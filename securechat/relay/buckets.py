@@ -38,13 +38,14 @@ def network_of(address: IAddress | None) -> str | None:
 
     Unix sockets count as nobody: they are the operator's own. So does loopback, see `AddressLimits`.
     """
-    ip = _ip_of(address)
+    ip = ip_of(address)
     if isinstance(ip, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((ip, 64), strict=False))
     return None if ip is None else str(ip)
 
 
-def _ip_of(address: IAddress | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def ip_of(address: IAddress | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The IP address of a peer, an IPv4 one also where it is written as IPv6; None where it has none."""
     host = getattr(address, "host", None)
     if not isinstance(host, str):
         return None
@@ -79,7 +80,7 @@ class AddressLimits:
 
     def network(self, address: IAddress | None) -> str | None:
         """What `address` is counted under, None for an exempt one."""
-        ip = _ip_of(address)
+        ip = ip_of(address)
         return None if ip is not None and ip.is_loopback and self._exempt_loopback else network_of(address)
 
     def admit(self, network: str | None) -> bool:

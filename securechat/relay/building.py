@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from resource import RLIMIT_NOFILE, getrlimit
 from typing import Any, Final, NamedTuple
 
 from twisted.application.service import IService, MultiService
@@ -21,6 +22,7 @@ from securechat.relay.admin.office import Office
 from securechat.relay.admin.place import Place
 from securechat.relay.admin.rotation import new_key_path, settle
 from securechat.relay.certificate import prepare_directory
+from securechat.relay.descriptors import connections_for, fit
 from securechat.relay.durable import Durable
 from securechat.relay.errors import RelayError
 from securechat.relay.factory import RelayFactory
@@ -184,10 +186,13 @@ def _relay(reactor: Any, options: Options, certified: Certified | None, **kept: 
         protection = Protection(None, "", anywhere=bool(options["insecure-plaintext"]))
     else:
         protection = Protection(certified, certified.fingerprint)
+    limits = replace(limits_of(options), networks=tuple(options.networks), bots=dict(options.bots))
+    connections = connections_for(getrlimit(RLIMIT_NOFILE)[0])
     factory = RelayFactory(
         reactor,
         _now_ms,
-        limits=replace(limits_of(options), networks=tuple(options.networks), bots=dict(options.bots)),
+        limits=fit(limits, connections),
+        connections=connections,
         motd=read_motd(Path(options["motd-file"])) if options["motd-file"] else options["motd"],
         exempt_loopback=not options["limit-loopback"],
         **kept,
@@ -195,7 +200,7 @@ def _relay(reactor: Any, options: Options, certified: Certified | None, **kept: 
     return RelayService(
         reactor,
         factory,
-        [listener(reactor, description) for description in options.listen or [DEFAULT_LISTEN]],
+        [listener(reactor, each, options.proxies) for each in options.listen or [DEFAULT_LISTEN]],
         protection,
         give_up=lambda: _give_up(reactor),
         host=options["host"],

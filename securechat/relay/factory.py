@@ -45,7 +45,7 @@ LOGIN_RESULTS: Final = (
 
 
 class Unwelcome(Protocol):
-    """Ends a connection that is one too many.
+    """Ends a connection that is one too many, at the end of this turn; see `listening.Doorstep` for sooner.
 
     A factory may say None instead, but what Twisted wraps around factories (TLS, HAProxy) fails on that.
     """
@@ -76,18 +76,23 @@ class RelayFactory(Factory):
         is_full: Callable[[], bool] = never,
         bans: Bans | None = None,
         history: History | None = None,
+        connections: int | None = None,
     ) -> None:
+        """Take what a relay is made of; `connections` is how many the system allows."""
         self.clock = clock
         self.journal: Keeping = Unkept(Turn(clock)) if journal is None else journal
         self.limits = limits
         self.closed: Counter[str] = Counter()
         """Connections that ended, by the code of the relay's last word; `""` where the client left."""
         self.refused_addresses = 0
+        self.refused_for_all = 0
+        """Connections that were cut off because there were as many as the system allows."""
         self.logins: Counter[str] = Counter()
         """Logins by result, one of `LOGIN_RESULTS`."""
         self.motd = motd
         """What is said to whoever connects from now on."""
         self._now_ms = now_ms
+        self._most_connections = connections
         owners = MemoryOwners() if owners is None else owners
         self.bans = Bans() if bans is None else bans
         self.owners = owners
@@ -137,11 +142,24 @@ class RelayFactory(Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> "RelayProtocol | Unwelcome":
         """A protocol for a new connection, or one that ends it before anything is said."""
-        network = self._addresses.network(addr)
-        if self.bans.bars(addr) or not self._addresses.admit(network):
-            self.refused_addresses += 1
+        if self._most_connections is not None and self.connections >= self._most_connections:
+            self.refused_for_all += 1
             return Unwelcome()
-        return RelayProtocol(self, network)
+        if not self._admits(addr):
+            return Unwelcome()
+        return RelayProtocol(self, self._addresses.network(addr))
+
+    def comes_from(self, link: RelayProtocol, addr: IAddress) -> bool:
+        """Count a connection under its address, which is known now; False where that may have no more of them."""
+        is_admitted = self._admits(addr)
+        if is_admitted:
+            link.network = self._addresses.network(addr)
+        return is_admitted
+
+    def _admits(self, addr: IAddress | None) -> bool:
+        is_admitted = not self.bans.bars(addr) and self._addresses.admit(self._addresses.network(addr))
+        self.refused_addresses += not is_admitted
+        return is_admitted
 
     # What connections ask of us (`protocol.Hub`).
 

@@ -78,6 +78,11 @@ class Measures:
             "Connections cut off at once, their address having too many.",
             factory.refused_addresses,
         )
+        yield _counter(
+            "refused_for_all_total",
+            "Connections cut off at once, as there were as many as descriptors allow.",
+            factory.refused_for_all,
+        )
         yield _by("logins_total", "result", "Logins that were tried.", factory.logins, LOGIN_RESULTS)
         yield _gauge("outbox_bytes", "Bytes that wait for clients that do not read.", factory.waiting_bytes)
         yield _gauge("tick_seconds", "How late a timer was at worst in the last minute.", self._lateness.worst())

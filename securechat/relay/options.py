@@ -8,7 +8,7 @@ from twisted.python import usage
 
 from securechat.relay.limit_options import LIMITS, number
 from securechat.relay.limits import Network
-from securechat.relay.overrides import read_bot, read_network
+from securechat.relay.overrides import read_bot, read_network, read_proxy
 
 Result = TypeVar("Result")
 
@@ -68,6 +68,7 @@ class Options(usage.Options):
     def __init__(self) -> None:
         super().__init__()
         self.listen: list[str] = []
+        self.proxies: list[Network] = []
         self.networks: list[tuple[Network, int]] = []
         self.bots: list[tuple[str, float]] = []
 
@@ -89,6 +90,12 @@ class Options(usage.Options):
         self.listen.append(endpoint)
 
     opt_l = opt_listen
+
+    def opt_trust_proxy(self, text: str) -> None:
+        """Address or network of a proxy, whose word for where a client comes from counts with --listen haproxy:...;
+        loopback and Unix sockets are trusted anyway. May be given more than once.
+        """
+        self.proxies.append(_read("--trust-proxy", read_proxy, text))
 
     def opt_allow_network(self, text: str) -> None:
         """NETWORK=N: each address of a network may have N connections at once, and as many times more of all that

@@ -27,6 +27,11 @@ def read_network(text: str) -> tuple[Network, int]:
     return network, int(most)
 
 
+def read_proxy(text: str) -> Network:
+    """The network of a proxy, or its address. Raises `ValueError`."""
+    return ip_network(text.strip())
+
+
 def read_bot(text: str) -> tuple[str, float]:
     """A name and the messages a second that its owner may send for long. Raises `ValueError`."""
     name, _, rate = text.partition("=")

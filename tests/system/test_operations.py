@@ -352,7 +352,8 @@ class GuideTests(SynchronousTestCase):
                 match node:
                     case ast.Call(
                         func=ast.Attribute(
-                            value=ast.Attribute(attr="log" | "_log"), attr="info" | "warn" | "error" | "critical"
+                            value=ast.Attribute(attr="log" | "_log") | ast.Name(id="_log"),
+                            attr="info" | "warn" | "error" | "critical",
                         ),
                         args=[ast.Constant(value=str(line))],
                     ):
