@@ -101,12 +101,14 @@ def build_relay(
             Probe("stopping", lambda: bool(relay.running)),
             Probe("starting", lambda: relay.listens),
             *keeping.probes,
+            Probe("busy", lambda: not relay.factory.load.is_too_much()),
         ]
         not_after = certified.not_after if certified is not None else None
         status = status_service(
             reactor, options["status"], relay.factory, keeping.sealed, not_after, probes, keeping.disk
         )
         status.setServiceParent(service)
+    relay.factory.load.setServiceParent(service)
     for each in keeping.services:
         each.setServiceParent(service)
     if is_program and keeping.admin is not None:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from os import urandom
 from typing import Final
 
@@ -18,7 +18,9 @@ from securechat.relay.buckets import AddressLimits
 from securechat.relay.directory import Directory, MemoryOwners, Owners
 from securechat.relay.journal import Keeping, Unkept
 from securechat.relay.limits import RelayLimits
+from securechat.relay.load import Load
 from securechat.relay.log import MessageLog
+from securechat.relay.memory import Memory
 from securechat.relay.overrides import times_more
 from securechat.relay.pages import History
 from securechat.relay.protocol import RelayProtocol
@@ -39,6 +41,7 @@ LOGIN_RESULTS: Final = (
     Code.NAME_OWNED,
     Code.BANNED,
     Code.TOO_MANY_LOGINS,
+    Code.BUSY,
     Code.TIMED_OUT,
 )
 """What can become of a login."""
@@ -100,6 +103,9 @@ class RelayFactory(Factory):
             owners, limits.max_clients, limits.names, self.bans.is_banned, is_full
         )
         self.wall = Wall(clock, now_ms)
+        memory = Memory(limits, lambda: chain(self._clients, self._strangers))
+        self.load = Load(clock, lambda: self.journal.committing_s, memory)
+        """Looks while it runs whether there is too much to do."""
         self.rooms = Rooms(
             log,
             self.journal,
@@ -107,6 +113,7 @@ class RelayFactory(Factory):
             self.directory,
             limits,
             is_full=is_full,
+            is_busy=self.load.is_too_much,
             history=history,
             expiry_ms=self.wall.now_ms,
         )
@@ -184,6 +191,7 @@ class RelayFactory(Factory):
             self.journal,
             self._allowances,
             self._attempts,
+            self.load.is_too_much,
         )
 
     def connected(self, link: RelayProtocol) -> None:

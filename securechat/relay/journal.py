@@ -45,6 +45,10 @@ class Keeping(Protocol):
     def is_settled(self) -> bool:
         """Whether no batch is being committed or full, so that something may happen now."""
 
+    @property
+    def committing_s(self) -> float:
+        """For how many seconds a batch has been under way; 0 where none is."""
+
     def at_end(self, call: Call) -> None:
         """Make `call`, which lets frames out, at the end of this turn or as soon as all is kept."""
 
@@ -66,6 +70,7 @@ class Unkept:
 
     is_open: Final = True
     is_settled: Final = True
+    committing_s: Final = 0.0
 
     def __init__(self, turn: Turn) -> None:
         self.at_end = self.at_settled_end = turn.at_end

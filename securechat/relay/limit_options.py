@@ -110,6 +110,10 @@ LIMITS: Final = (
     # Who does not read, and who says nothing.
     LimitOption("outbox-bytes", "outbox_bytes", 128 * 1024, MANY, "Bytes that wait for a client to read."),
     LimitOption("outbox-frames", "outbox_frames", 10, MANY, "Frames that wait for a client to read."),
+    LimitOption("outboxes-bytes", "outboxes_bytes", 128 * 1024, 10**12, "Bytes that wait for all clients to read."),
+    LimitOption(
+        "unread-bytes", "unread_bytes", 128 * 1024, 10**12, "Bytes of frames that have come in part, in all."
+    ),
     LimitOption("send-buffer", "send_buffer", 4096, MANY, "Bytes that the kernel is to hold for a connection."),
     LimitOption(
         "ping-seconds",

@@ -118,6 +118,13 @@ class RelayLimits:
     outbox_frames: int = 1_000
     """Frames that wait for a client that does not read."""
 
+    outboxes_bytes: int = 256 * 1024 * 1024
+    """Bytes that wait for all clients that do not read; the one for which most waits goes first."""
+
+    unread_bytes: int = 128 * 1024 * 1024
+    """Bytes of frames that have come in part, or wait to be handled, over all connections; the one with most of it
+    goes first."""
+
     send_buffer: int = 256 * 1024
     """What the kernel is asked to hold for each connection."""
 

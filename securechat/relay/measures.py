@@ -87,6 +87,10 @@ class Measures:
         yield _gauge("outbox_bytes", "Bytes that wait for clients that do not read.", factory.waiting_bytes)
         yield _gauge("tick_seconds", "How late a timer was at worst in the last minute.", self._lateness.worst())
         yield _gauge("lagging_links", "Clients that are told from the store, being behind.", len(rooms.behind))
+        load = factory.load
+        yield _gauge("busy", "1 while nobody and nothing new is let in.", int(load.is_too_much()))
+        yield _counter("busy_total", "How often that has begun.", load.times)
+        yield _gauge("unread_bytes", "Bytes of frames that have come in part.", load.memory.unread)
         sealed = self._sealed()
         if sealed is not None:
             yield _counter("engine_batches_total", "Batches that the crypto engine did.", sealed.batches)

@@ -121,6 +121,8 @@ class _Core:
     rooms: Rooms
     limits: RelayLimits
     attempts: Attempts
+    is_busy: Callable[[], bool]
+    """Whether nobody new should be let in."""
 
 
 def _machine() -> Callable[[_Core], _Life]:
@@ -133,6 +135,10 @@ def _machine() -> Callable[[_Core], _Life]:
     def decide(life: _Life, core: _Core, hello: Hello) -> None:
         if hello.version != VERSION:
             core.link.refuse(Code.VERSION)
+            return
+        if core.is_busy():
+            # Before anything of it is checked: that would be the most that a login costs.
+            core.link.refuse(Code.BUSY)
             return
         name, network = claimed_name(hello), core.link.network
         if core.attempts.must_wait(name, network) and not core.directory.is_known(name, hello.certificate):
@@ -231,6 +237,7 @@ class Session:
         journal: Keeping,
         allowances: Allowances,
         attempts: Attempts,
+        is_busy: Callable[[], bool],
     ) -> None:
         self.name = ""
         self.identity = b""
@@ -246,7 +253,7 @@ class Session:
         self._unanswered = 0
         self._allowances = allowances
         self._allowance = allowances.new()
-        self._life = _new_life(_Core(link, self, nonce, now_ms, directory, rooms, limits, attempts))
+        self._life = _new_life(_Core(link, self, nonce, now_ms, directory, rooms, limits, attempts, is_busy))
 
     def begin_allowance(self) -> None:
         """From now on what the client sends counts as its identity's, and as its address's."""

@@ -137,6 +137,21 @@ class MessageProtocol(Int32StringReceiver):
         """How many bytes wait for a peer that does not read."""
         return 0 if self._outbox is None else self._outbox.waiting_bytes
 
+    @property
+    def held_bytes(self) -> int:
+        """How many of them wait because the peer does not read."""
+        return 0 if self._outbox is None else self._outbox.held_bytes
+
+    @property
+    def unread_bytes(self) -> int:
+        """How many bytes have come that are no whole frame yet, or wait to be handled."""
+        return len(self._unread)
+
+    def leave_behind(self) -> None:
+        """Give up what waits for a peer that does not read: there is too much in all."""
+        if self._outbox is not None and not self.closing:
+            self._outbox.leave_behind()
+
     def drop(self, last: Refused | Goodbye) -> None:
         """Say a last word and end the link: close, and cut it off where the peer does not follow."""
         if self.closing:

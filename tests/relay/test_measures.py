@@ -12,6 +12,7 @@ from securechat.relay.bans import Ban, Kind
 from securechat.relay.exposition import exposition
 from securechat.relay.lateness import EVERY_S, WINDOW_S, Lateness
 from securechat.relay.limits import RelayLimits
+from securechat.relay.load import LATE_LOOKS
 from securechat.relay.measures import Disk, Measures
 from securechat.wire.codes import Code
 from securechat.wire.messages import LAST_SEQ, Enter, Hello
@@ -135,6 +136,13 @@ class MeasuresTests(RelayCase):
         held.transport.lose()
         waiting = relay.connect()
         relay.clock.advance(RelayLimits().handshake_s)
+        load = relay.factory.load
+        load.startService()
+        relay.clock.pump([1.0] * LATE_LOOKS)
+        load.stopService()
+        turned_away = relay.connect()
+        turned_away.login(person("gwen"))
+        turned_away.transport.lose()
         waiting.transport.lose()
         broken = relay.connect()
         broken.raw(bytes(4))
@@ -149,10 +157,12 @@ class MeasuresTests(RelayCase):
             "name-owned",
             "banned",
             "too-many-logins",
+            "busy",
             "timed-out",
         ]
         self.assertEqual({f'logins_total{{result="{each}"}}': 1.0 for each in results}, logins)
         self.assertEqual(set(results), set(relay.factory.logins))
+        self.assertEqual((1, 1), (found["busy"], found["busy_total"]))
 
     def test_full_after_login(self) -> None:
         """A client that had logged in is no failed login, whatever ends it."""
