@@ -165,7 +165,8 @@ def _durable(
     admin = AdminService(reactor, directory, AdminFactory(reactor, office.carry_out), office.drop_copies)
 
     def disk() -> Disk:
-        return Disk(journal.commits, journal.committing_total_s, *space.sizes, space.free)
+        times = journal.committing_total_s, journal.waited_total_s, writer.sealing_s
+        return Disk(journal.commits, *times, journal.backlog, *space.sizes, space.free)
 
     return _Keeping(relay, [durable], probes, lambda: writer, admin, disk, lambda: writer.use(lambda _: None))
 

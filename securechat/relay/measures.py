@@ -34,6 +34,11 @@ class Disk(NamedTuple):
     commits: int
     commit_s: float
     """What all commits have taken."""
+    waited_s: float
+    """What the first of each batch has waited."""
+    seal_s: float
+    """What sealing all of them has taken."""
+    backlog: int
     store_bytes: int
     wal_bytes: int
     free_bytes: int
@@ -99,6 +104,9 @@ class Measures:
             disk = self._disk()
             yield _counter("commits_total", "Batches that the store has kept.", disk.commits)
             yield _counter("commit_seconds_total", "What they have taken, all together.", disk.commit_s)
+            yield _counter("ack_seconds_total", "What the first of each has waited to be kept.", disk.waited_s)
+            yield _counter("seal_seconds_total", "What the engine has taken for them.", disk.seal_s)
+            yield _gauge("backlog", "What waits to be kept.", disk.backlog)
             yield _gauge("store_bytes", "The size of the store.", disk.store_bytes)
             yield _gauge("wal_bytes", "The size of its log.", disk.wal_bytes)
             yield _gauge("disk_free_bytes", "What is free on its disk.", disk.free_bytes)

@@ -12,9 +12,11 @@ from threading import Thread
 from typing import Final
 
 from securechat.wire.address import Address
+from securechat.wire.messages import Greeting
 from tests.faults import swarm
 from tests.faults.programs import LONG_S, FaultCase, Relay
 from tests.faults.swarm import End, Peer
+from tests.relay.people import hello_now, person
 from tests.relay.process import TWISTD, Talker
 
 TOO_LATE_S: Final = 10.0
@@ -113,6 +115,42 @@ class StrangerCase(FaultCase):
         # A connection that finds the kernel's queue full is tried again by the kernel, after a second.
         self.assertLess(sorted(took)[2], 2)
         self.assertLess(max(took), 8)
+        relay.ends()
+
+    def wrong_logins(self, count: int) -> None:
+        """Logins that fail, for one name and for many, beside those whose names they are."""
+        relay = self.relay("--plaintext", "--limit-loopback", "--per-address", "100", "--new-per-address", "10000")
+        owners = [Talker(self, relay.address, source="127.0.0.3") for _ in range(2)]
+        for number, talker in enumerate(owners):
+            talker.login(f"owner{number}")
+        told: Counter[str] = Counter()
+
+        def wrong(number: int, name: str, source: str) -> Callable[[], Awaitable[None]]:
+            async def act() -> None:
+                peer = await Peer.connect(relay.address, source)
+                greeting = await peer.until(Greeting)
+                peer.send(hello_now(person(name, number), greeting.nonce))
+                told[(await peer.end()).code] += 1
+
+            return act
+
+        def attack(names: Callable[[int], str], source: str, looked_at: int) -> None:
+            told.clear()
+            work = [wrong(number, names(number), source) for number in range(1, count + 1)]
+            attacking = Thread(target=swarm.run, args=(work, 20, LONG_S), daemon=True)
+            attacking.start()
+            for place in (source, "127.0.0.4"):
+                # With the keys that the relay knows, and from where it all comes.
+                Talker(self, relay.address, source=place).login("owner0")
+            attacking.join(LONG_S)
+            self.assertEqual({"too-many-logins", "name-owned"}, set(told))
+            self.assertEqual(count, told.total())
+            self.assertLessEqual(told["name-owned"], looked_at)
+            Talker(self, relay.address, source=source).login("owner0")
+
+        # A minute's worth more of what an address may, as it may take a while.
+        attack(lambda number: "owner0", "127.0.0.2", 5 + 2)
+        attack(lambda number: f"owner{number % 2}", "127.0.0.5", 10 + 10)
         relay.ends()
 
     def gets_in(self, relay: Relay, name: str) -> None:

@@ -25,6 +25,10 @@ class StrangerTests(StrangerCase):
         """Of 1,000 connections of one address sixteen are let in at most; others log in at once."""
         self.many_connections(1_000)
 
+    def test_wrong_logins(self) -> None:
+        """Of 200 logins that fail few are looked at, and the owners of the names get in from everywhere."""
+        self.wrong_logins(200)
+
     def test_few_descriptors(self) -> None:
         """Connections never take all descriptors, however few there are, and users get in all the same."""
         self.few_descriptors(400)

@@ -58,7 +58,11 @@ class LoadTests(CrowdCase):
         enough.set()
         slowing.join()
         self.until(lambda: isinstance(self.answer(relay, "carol"), Welcome), 10)
-        self.assertGreaterEqual(self.numbers(relay)["securechat_busy_total"], 1)
+        found = self.numbers(relay)
+        self.assertGreaterEqual(found["securechat_busy_total"], 1)
+        self.assertEqual(0, found["securechat_busy"])
+        self.assertGreater(found["securechat_ack_seconds_total"], found["securechat_seal_seconds_total"])
+        self.assertGreater(found["securechat_seal_seconds_total"], 0)
         self.assertIn("too much to do (timers are late)", relay.ends())
 
 

@@ -323,6 +323,42 @@ class CountTests(KeptCase):
         here.disk.keep()
         self.assertEqual((before[0] + 1, before[1] + 0.5), (here.journal.commits, here.journal.committing_total_s))
 
+    def test_waiting(self) -> None:
+        """What is asked for while a batch is being committed waits since then; what came to nothing does not."""
+        here = self.kept_relay()
+        alice, bob = here.room(ROOM, "alice", "bob")
+        here.turn()
+        before = here.journal.waited_total_s
+        here.disk.held = True
+        alice.post(ROOM, b"hi")
+        here.turn()
+        here.clock.advance(0.5)
+        self.assertEqual(0, here.journal.backlog)
+        bob.post(ROOM, b"hello")
+        newcomer = here.connect_silently(person("carol"))
+        here.turn()
+        self.assertEqual(2, here.journal.backlog)
+        here.clock.advance(0.25)
+        here.disk.keep()
+        here.turn()
+        self.assertEqual(0.75, here.journal.waited_total_s - before)
+        here.clock.advance(1.0)
+        here.disk.keep()
+        self.assertEqual(0.75 + 1.25, here.journal.waited_total_s - before)
+        self.assertIn("Welcome", kinds(newcomer.hears()))
+        alice.post(ROOM, b"more")
+        here.turn()
+        bob.post("#nowhere", b"for nobody", epoch=bytes(32))
+        here.turn()
+        here.clock.advance(1.0)
+        here.disk.keep()
+        here.turn()
+        here.clock.advance(50.0)
+        alice.post(ROOM, b"later")
+        here.turn()
+        here.disk.keep()
+        self.assertEqual(3.0, here.journal.waited_total_s - before)
+
 
 class LaterTests(KeptCase):
     """Records that may get lost."""

@@ -43,11 +43,12 @@ class MeasuresTests(RelayCase):
         """Commits, what they took, and the sizes of store, log and disk are those that a relay with a store has."""
         relay = self.relay()
         measures = Measures(
-            relay.factory, Lateness(relay.clock), lambda: None, None, lambda: Disk(3, 0.25, 5, 6, 7)
+            relay.factory, Lateness(relay.clock), lambda: None, None, lambda: Disk(3, 0.25, 0.5, 0.125, 8, 5, 6, 7)
         )
         found = parsed(exposition(measures.families()))
-        names = ("commits_total", "commit_seconds_total", "store_bytes", "wal_bytes", "disk_free_bytes")
-        self.assertEqual([3, 0.25, 5, 6, 7], [found[f"securechat_{name}"] for name in names])
+        times = ("commit_seconds_total", "ack_seconds_total", "seal_seconds_total")
+        names = ("commits_total", *times, "backlog", "store_bytes", "wal_bytes", "disk_free_bytes")
+        self.assertEqual([3, 0.25, 0.5, 0.125, 8, 5, 6, 7], [found[f"securechat_{name}"] for name in names])
         self.assertFalse({f"securechat_{name}" for name in names} & set(self.numbers(relay)))
 
     def test_gauges(self) -> None:

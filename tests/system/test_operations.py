@@ -324,7 +324,7 @@ class GuideTests(SynchronousTestCase):
         factory = RelayFactory(clock, lambda: 0, MemoryLog(), RelayLimits())
         worker = Rig.new().worker
         measures = Measures(
-            factory, Lateness(clock), lambda: worker.stats, lambda: 0.0, lambda: Disk(1, 0.1, 2, 3, 4)
+            factory, Lateness(clock), lambda: worker.stats, lambda: 0.0, lambda: Disk(1, 0.1, 0.2, 0.3, 5, 2, 3, 4)
         )
         families = {family.name: family for family in measures.families()}
         self.assertEqual(set(families), names(exposition(families.values())))
