@@ -16,6 +16,7 @@ from securechat.relay.attempts import Attempts
 from securechat.relay.bans import Bans
 from securechat.relay.buckets import AddressLimits
 from securechat.relay.directory import Directory, MemoryOwners, Owners
+from securechat.relay.inflight import InFlight
 from securechat.relay.journal import Keeping, Unkept
 from securechat.relay.limits import RelayLimits
 from securechat.relay.load import Load
@@ -118,6 +119,7 @@ class RelayFactory(Factory):
             expiry_ms=self.wall.now_ms,
         )
         self._attempts = Attempts(clock)
+        self._in_flight = InFlight(limits.unanswered_bytes, partial(clock.callLater, 0))
         self._allowances = Allowances(clock, limits)
         self._addresses = AddressLimits(
             clock,
@@ -192,6 +194,7 @@ class RelayFactory(Factory):
             self._allowances,
             self._attempts,
             self.load.is_too_much,
+            self._in_flight,
         )
 
     def connected(self, link: RelayProtocol) -> None:

@@ -114,6 +114,9 @@ LIMITS: Final = (
     LimitOption(
         "unread-bytes", "unread_bytes", 128 * 1024, 10**12, "Bytes of frames that have come in part, in all."
     ),
+    LimitOption(
+        "unanswered-bytes", "unanswered_bytes", 128 * 1024, 10**12, "Bytes of unanswered messages, in all."
+    ),
     LimitOption("send-buffer", "send_buffer", 4096, MANY, "Bytes that the kernel is to hold for a connection."),
     LimitOption(
         "ping-seconds",

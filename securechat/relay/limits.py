@@ -125,6 +125,9 @@ class RelayLimits:
     """Bytes of frames that have come in part, or wait to be handled, over all connections; the one with most of it
     goes first."""
 
+    unanswered_bytes: int = 64 * 1024 * 1024
+    """Bytes of posts of all clients that have been read and not been answered; over it who posts is not read."""
+
     send_buffer: int = 256 * 1024
     """What the kernel is asked to hold for each connection."""
 

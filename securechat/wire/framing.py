@@ -97,6 +97,7 @@ class MessageProtocol(Int32StringReceiver):
         self._ping_call: IDelayedCall | None = None
         self._close_call: IDelayedCall | None = None
         self._pause_call: IDelayedCall | None = None
+        self._is_held = False
         self._received_closing = 0
 
     # What a subclass answers to.
@@ -193,22 +194,32 @@ class MessageProtocol(Int32StringReceiver):
 
     def hold_reading(self) -> None:
         """Read nothing until `read_on`; what is being read already goes as far as this message."""
-        if not self.paused and not self.closing:
-            self.pauseProducing()
+        self._is_held = True
+        self._stop_reading()
 
-    def read_on(self, after_s: float = 0.0) -> None:
-        """Read again after a while, later than what called `hold_reading`."""
-        if after_s and not self.closing:
-            self._pause_call = self.clock.callLater(after_s, self.read_on)
-        elif self.connected and not self.closing:
-            self.resumeProducing()
+    def read_on(self) -> None:
+        """Read again, later than what called `hold_reading`."""
+        self._is_held = False
+        self._go_on_reading()
 
     def pause_reading(self, seconds: float) -> None:
         """Read nothing for a while, so that a peer in a hurry feels it and nothing piles up here."""
+        self._stop_reading()
+        if self._pause_call is None and not self.closing:
+            # Never resumed from within stringReceived: frames would be handled twice (trap 3).
+            self._pause_call = self.clock.callLater(seconds, self._pause_over)
+
+    def _pause_over(self) -> None:
+        self._pause_call = None
+        self._go_on_reading()
+
+    def _stop_reading(self) -> None:
         if not self.paused and not self.closing:
             self.pauseProducing()
-            # Never resumed from within stringReceived: frames would be handled twice (trap 3).
-            self._pause_call = self.clock.callLater(seconds, self.read_on)
+
+    def _go_on_reading(self) -> None:
+        if not self._is_held and self._pause_call is None and self.connected and not self.closing:
+            self.resumeProducing()
 
     # Life of the link.
 
