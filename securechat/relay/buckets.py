@@ -5,6 +5,7 @@ Twisted's own limiter per peer fails on real addresses (TWISTED.md trap 10), so 
 
 import ipaddress
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final
 
 from twisted.internet.interfaces import IAddress, IReactorTime
@@ -37,13 +38,14 @@ def network_of(address: IAddress | None) -> str | None:
 
     Unix sockets count as nobody: they are the operator's own. So does loopback, see `AddressLimits`.
     """
-    ip = _ip_of(address)
+    ip = ip_of(address)
     if isinstance(ip, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((ip, 64), strict=False))
     return None if ip is None else str(ip)
 
 
-def _ip_of(address: IAddress | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def ip_of(address: IAddress | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The IP address of a peer, an IPv4 one also where it is written as IPv6; None where it has none."""
     host = getattr(address, "host", None)
     if not isinstance(host, str):
         return None
@@ -58,9 +60,17 @@ class AddressLimits:
     """How many connections each address has and how fast it makes new ones."""
 
     def __init__(
-        self, clock: IReactorTime, at_once: int, burst: int, every_s: float, exempt_loopback: bool = True
+        self,
+        clock: IReactorTime,
+        at_once: int,
+        burst: int,
+        every_s: float,
+        exempt_loopback: bool = True,
+        times: Callable[[str], float] = lambda network: 1.0,
     ) -> None:
+        """Take the bounds, and how many `times` as much an address may have as others."""
         self._clock = clock
+        self._times = times
         self._at_once = at_once
         self._burst = burst
         self._every_s = every_s
@@ -70,17 +80,20 @@ class AddressLimits:
 
     def network(self, address: IAddress | None) -> str | None:
         """What `address` is counted under, None for an exempt one."""
-        ip = _ip_of(address)
+        ip = ip_of(address)
         return None if ip is not None and ip.is_loopback and self._exempt_loopback else network_of(address)
 
     def admit(self, network: str | None) -> bool:
         """Count a new connection, or say that it is one too many."""
         if network is None:
             return True
-        if self._open.get(network, 0) >= self._at_once:
+        times = self._times(network)
+        if self._open.get(network, 0) >= round(self._at_once * times):
             return False
         now = self._clock.seconds()
-        bucket = self._new.pop(network, None) or TokenBucket(1 / self._every_s, self._burst, now)
+        bucket = self._new.pop(network, None) or TokenBucket(
+            times / self._every_s, max(1, self._burst * times), now
+        )
         self._new[network] = bucket
         if len(self._new) > ADDRESSES:
             self._new.popitem(last=False)

@@ -5,8 +5,10 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from resource import RLIMIT_NOFILE, getrlimit
 from typing import Any, Final, NamedTuple
 
 from twisted.application.service import IService, MultiService
@@ -20,13 +22,14 @@ from securechat.relay.admin.office import Office
 from securechat.relay.admin.place import Place
 from securechat.relay.admin.rotation import new_key_path, settle
 from securechat.relay.certificate import prepare_directory
+from securechat.relay.descriptors import connections_for, fit
 from securechat.relay.durable import Durable
 from securechat.relay.errors import RelayError
 from securechat.relay.factory import RelayFactory
 from securechat.relay.history import KeptHistory
 from securechat.relay.journal import Journal
 from securechat.relay.kept import KeptBans, KeptLog, KeptOwners, restore
-from securechat.relay.limits import RelayLimits
+from securechat.relay.limit_options import limits_of
 from securechat.relay.listening import DEFAULT_LISTEN, Protection, listener, one_line
 from securechat.relay.lock import locked
 from securechat.relay.log import MemoryLog, MessageLog
@@ -98,12 +101,14 @@ def build_relay(
             Probe("stopping", lambda: bool(relay.running)),
             Probe("starting", lambda: relay.listens),
             *keeping.probes,
+            Probe("busy", lambda: not relay.factory.load.is_too_much()),
         ]
         not_after = certified.not_after if certified is not None else None
         status = status_service(
             reactor, options["status"], relay.factory, keeping.sealed, not_after, probes, keeping.disk
         )
         status.setServiceParent(service)
+    relay.factory.load.setServiceParent(service)
     for each in keeping.services:
         each.setServiceParent(service)
     if is_program and keeping.admin is not None:
@@ -160,7 +165,8 @@ def _durable(
     admin = AdminService(reactor, directory, AdminFactory(reactor, office.carry_out), office.drop_copies)
 
     def disk() -> Disk:
-        return Disk(journal.commits, journal.committing_total_s, *space.sizes, space.free)
+        times = journal.committing_total_s, journal.waited_total_s, writer.sealing_s
+        return Disk(journal.commits, *times, journal.backlog, *space.sizes, space.free)
 
     return _Keeping(relay, [durable], probes, lambda: writer, admin, disk, lambda: writer.use(lambda _: None))
 
@@ -183,16 +189,13 @@ def _relay(reactor: Any, options: Options, certified: Certified | None, **kept: 
         protection = Protection(None, "", anywhere=bool(options["insecure-plaintext"]))
     else:
         protection = Protection(certified, certified.fingerprint)
-    limits = RelayLimits(
-        max_clients=options["max-clients"],
-        per_address=options["per-address"],
-        posts_per_s=options["post-rate"],
-        bytes_per_s=options["byte-rate"],
-    )
+    limits = replace(limits_of(options), networks=tuple(options.networks), bots=dict(options.bots))
+    connections = connections_for(getrlimit(RLIMIT_NOFILE)[0])
     factory = RelayFactory(
         reactor,
         _now_ms,
-        limits=limits,
+        limits=fit(limits, connections),
+        connections=connections,
         motd=read_motd(Path(options["motd-file"])) if options["motd-file"] else options["motd"],
         exempt_loopback=not options["limit-loopback"],
         **kept,
@@ -200,7 +203,7 @@ def _relay(reactor: Any, options: Options, certified: Certified | None, **kept: 
     return RelayService(
         reactor,
         factory,
-        [listener(reactor, description) for description in options.listen or [DEFAULT_LISTEN]],
+        [listener(reactor, each, options.proxies) for each in options.listen or [DEFAULT_LISTEN]],
         protection,
         give_up=lambda: _give_up(reactor),
         host=options["host"],

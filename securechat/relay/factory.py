@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Callable
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 from os import urandom
 from typing import Final
 
@@ -15,9 +16,13 @@ from securechat.relay.attempts import Attempts
 from securechat.relay.bans import Bans
 from securechat.relay.buckets import AddressLimits
 from securechat.relay.directory import Directory, MemoryOwners, Owners
+from securechat.relay.inflight import InFlight
 from securechat.relay.journal import Keeping, Unkept
 from securechat.relay.limits import RelayLimits
+from securechat.relay.load import Load
 from securechat.relay.log import MessageLog
+from securechat.relay.memory import Memory
+from securechat.relay.overrides import times_more
 from securechat.relay.pages import History
 from securechat.relay.protocol import RelayProtocol
 from securechat.relay.rooms import Rooms
@@ -37,13 +42,14 @@ LOGIN_RESULTS: Final = (
     Code.NAME_OWNED,
     Code.BANNED,
     Code.TOO_MANY_LOGINS,
+    Code.BUSY,
     Code.TIMED_OUT,
 )
 """What can become of a login."""
 
 
 class Unwelcome(Protocol):
-    """Ends a connection that is one too many.
+    """Ends a connection that is one too many, at the end of this turn; see `listening.Doorstep` for sooner.
 
     A factory may say None instead, but what Twisted wraps around factories (TLS, HAProxy) fails on that.
     """
@@ -74,18 +80,23 @@ class RelayFactory(Factory):
         is_full: Callable[[], bool] = never,
         bans: Bans | None = None,
         history: History | None = None,
+        connections: int | None = None,
     ) -> None:
+        """Take what a relay is made of; `connections` is how many the system allows."""
         self.clock = clock
         self.journal: Keeping = Unkept(Turn(clock)) if journal is None else journal
         self.limits = limits
         self.closed: Counter[str] = Counter()
         """Connections that ended, by the code of the relay's last word; `""` where the client left."""
         self.refused_addresses = 0
+        self.refused_for_all = 0
+        """Connections that were cut off because there were as many as the system allows."""
         self.logins: Counter[str] = Counter()
         """Logins by result, one of `LOGIN_RESULTS`."""
         self.motd = motd
         """What is said to whoever connects from now on."""
         self._now_ms = now_ms
+        self._most_connections = connections
         owners = MemoryOwners() if owners is None else owners
         self.bans = Bans() if bans is None else bans
         self.owners = owners
@@ -93,6 +104,9 @@ class RelayFactory(Factory):
             owners, limits.max_clients, limits.names, self.bans.is_banned, is_full
         )
         self.wall = Wall(clock, now_ms)
+        memory = Memory(limits, lambda: chain(self._clients, self._strangers))
+        self.load = Load(clock, lambda: self.journal.committing_s, memory)
+        """Looks while it runs whether there is too much to do."""
         self.rooms = Rooms(
             log,
             self.journal,
@@ -100,13 +114,20 @@ class RelayFactory(Factory):
             self.directory,
             limits,
             is_full=is_full,
+            is_busy=self.load.is_too_much,
             history=history,
             expiry_ms=self.wall.now_ms,
         )
         self._attempts = Attempts(clock)
+        self._in_flight = InFlight(limits.unanswered_bytes, partial(clock.callLater, 0))
         self._allowances = Allowances(clock, limits)
         self._addresses = AddressLimits(
-            clock, limits.per_address, limits.new_per_address, limits.new_every_s, exempt_loopback
+            clock,
+            limits.per_address,
+            limits.new_per_address,
+            limits.new_every_s,
+            exempt_loopback,
+            partial(times_more, limits),
         )
         # In order of connection: the first of `_strangers` has had most time to log in.
         self._strangers: dict[RelayProtocol, None] = {}
@@ -130,11 +151,24 @@ class RelayFactory(Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> "RelayProtocol | Unwelcome":
         """A protocol for a new connection, or one that ends it before anything is said."""
-        network = self._addresses.network(addr)
-        if self.bans.bars(addr) or not self._addresses.admit(network):
-            self.refused_addresses += 1
+        if self._most_connections is not None and self.connections >= self._most_connections:
+            self.refused_for_all += 1
             return Unwelcome()
-        return RelayProtocol(self, network)
+        if not self._admits(addr):
+            return Unwelcome()
+        return RelayProtocol(self, self._addresses.network(addr))
+
+    def comes_from(self, link: RelayProtocol, addr: IAddress) -> bool:
+        """Count a connection under its address, which is known now; False where that may have no more of them."""
+        is_admitted = self._admits(addr)
+        if is_admitted:
+            link.network = self._addresses.network(addr)
+        return is_admitted
+
+    def _admits(self, addr: IAddress | None) -> bool:
+        is_admitted = not self.bans.bars(addr) and self._addresses.admit(self._addresses.network(addr))
+        self.refused_addresses += not is_admitted
+        return is_admitted
 
     # What connections ask of us (`protocol.Hub`).
 
@@ -159,6 +193,8 @@ class RelayFactory(Factory):
             self.journal,
             self._allowances,
             self._attempts,
+            self.load.is_too_much,
+            self._in_flight,
         )
 
     def connected(self, link: RelayProtocol) -> None:

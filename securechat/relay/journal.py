@@ -45,6 +45,10 @@ class Keeping(Protocol):
     def is_settled(self) -> bool:
         """Whether no batch is being committed or full, so that something may happen now."""
 
+    @property
+    def committing_s(self) -> float:
+        """For how many seconds a batch has been under way; 0 where none is."""
+
     def at_end(self, call: Call) -> None:
         """Make `call`, which lets frames out, at the end of this turn or as soon as all is kept."""
 
@@ -66,6 +70,7 @@ class Unkept:
 
     is_open: Final = True
     is_settled: Final = True
+    committing_s: Final = 0.0
 
     def __init__(self, turn: Turn) -> None:
         self.at_end = self.at_settled_end = turn.at_end
@@ -97,8 +102,15 @@ class Journal:
         """Batches that were kept."""
         self.committing_total_s = 0.0
         """How long they took, from when each was handed over until it was known to be kept."""
+        self.waited_total_s = 0.0
+        """How long the first of each batch has waited, from when it was asked for until it was known to be kept."""
+        self._first_s: float | None = None
+        """Since when the first of the next batch waits."""
+        self._committing_first_s = 0.0
+        """The same of the one that is being committed."""
         self._flushes: list[Call] = []
-        self._waiting: deque[Call] = deque()
+        self._waiting: deque[tuple[float, Call]] = deque()
+        """With the time since when they wait."""
         self._later: IDelayedCall | None = None
         self._emptied: Deferred[None] | None = None
 
@@ -116,6 +128,11 @@ class Journal:
     def committing_s(self) -> float:
         """For how many seconds a batch has been under way; 0 where none is."""
         return self._clock.seconds() - self._began_s if self._committing else 0.0
+
+    @property
+    def backlog(self) -> int:
+        """How much waits to be committed: records, and what has been asked for and may add some."""
+        return len(self._records) + len(self._waiting)
 
     def at_end(self, call: Call) -> None:
         """Make `call`, which lets frames out, at the end of this turn or as soon as all is kept."""
@@ -146,6 +163,8 @@ class Journal:
     def _commit_soon(self) -> None:
         if not self._due:
             self._due = True
+            if self._first_s is None:
+                self._first_s = self._clock.seconds()
             # From within the end of the turn, so that what else comes at this end is of the same batch.
             self._turn.at_end(lambda: self._turn.at_end(self._commit))
 
@@ -156,12 +175,16 @@ class Journal:
         self._due = False
         self._committing = True
         self._began_s = self._clock.seconds()
+        self._committing_first_s = self._began_s if self._first_s is None else self._first_s
+        self._first_s = None
         self._write(records, self._committed)
 
     def _committed(self) -> None:
         self._committing = False
         self.commits += 1
-        self.committing_total_s += self._clock.seconds() - self._began_s
+        now = self._clock.seconds()
+        self.committing_total_s += now - self._began_s
+        self.waited_total_s += now - self._committing_first_s
         if self._due:
             self._commit()
             return
@@ -169,9 +192,14 @@ class Journal:
         for call in flushes:
             self._turn.make(call)
         while self._waiting and self.is_settled:
-            self._turn.make(self._waiting.popleft())
+            since, call = self._waiting.popleft()
+            self._first_s = since if self._first_s is None else self._first_s
+            self._turn.make(call)
         if self._waiting:
             self._commit_soon()
+        if not self._due:
+            # What was asked for came to nothing that is kept.
+            self._first_s = None
         self._look_whether_empty()
 
     def when_settled(self, call: Call) -> None:
@@ -179,7 +207,7 @@ class Journal:
         if self.is_settled:
             call()
             return
-        self._waiting.append(call)
+        self._waiting.append((self._clock.seconds(), call))
         if not self._committing:
             self._commit_soon()
 

@@ -1,6 +1,10 @@
-"""What the relay allows, in one place; `tap.py` turns the ones an operator changes into options."""
+"""What the relay allows, in one place; `limit_options` turns the ones an operator changes into options."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
+
+Network = IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,10 @@ class RelayLimits:
     new_every_s: float = 10.0
     """After those, seconds for each further one."""
 
+    networks: tuple[tuple[Network, int], ...] = ()
+    """Networks with the connections that each address in them may have; all that addresses are bounded by grows
+    with it."""
+
     window: int = 256
     """Posts of one client that the relay has not answered; a client that sends more is flooding."""
 
@@ -39,6 +47,21 @@ class RelayLimits:
 
     bytes_burst: int = 256 * 1024
     """Bytes of sealed messages of one client that are read at once."""
+
+    address_posts_per_s: float = 200.0
+    """Posts of all clients of one address together that are read for long: those of four."""
+
+    address_posts_burst: int = 2_000
+    """Posts of all clients of one address that are read at once."""
+
+    address_bytes_per_s: float = 512 * 1024
+    """Bytes of sealed messages of all clients of one address that are read for long."""
+
+    address_bytes_burst: int = 1024 * 1024
+    """Bytes of sealed messages of all clients of one address that are read at once."""
+
+    bots: Mapping[str, float] = field(default_factory=dict)
+    """Names whose owners may send other numbers of posts a second for long, 0 being no bound."""
 
     requests_per_s: float = 10.0
     """Requests of one client: `Enter`, `Want`, `Lookup`, `Ask`, `Renew`, `Ping`, `Pong`. More are a flood."""
@@ -94,6 +117,16 @@ class RelayLimits:
 
     outbox_frames: int = 1_000
     """Frames that wait for a client that does not read."""
+
+    outboxes_bytes: int = 256 * 1024 * 1024
+    """Bytes that wait for all clients that do not read; the one for which most waits goes first."""
+
+    unread_bytes: int = 128 * 1024 * 1024
+    """Bytes of frames that have come in part, or wait to be handled, over all connections; the one with most of it
+    goes first."""
+
+    unanswered_bytes: int = 64 * 1024 * 1024
+    """Bytes of posts of all clients that have been read and not been answered; over it who posts is not read."""
 
     send_buffer: int = 256 * 1024
     """What the kernel is asked to hold for each connection."""

@@ -5,6 +5,7 @@ its own (`tls:`, `ssl:`). Without TLS a listener must turn out to be on loopback
 endpoint string said, unless the operator insists.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from os.path import abspath
@@ -18,19 +19,23 @@ from twisted.internet.interfaces import (
     IAddress,
     IListeningPort,
     IOpenSSLContextFactory,
-    IProtocol,
     IProtocolFactory,
     IReactorCore,
     IStreamServerEndpoint,
 )
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
-from zope.interface import implementer
 
+from securechat.relay.buckets import ip_of
 from securechat.relay.errors import RelayError
 from securechat.relay.factory import RelayFactory
+from securechat.relay.limits import Network
+from securechat.relay.proxied import Doorstep, ProxiedFactory, Uncounted
 from securechat.wire.address import Address
 
 DEFAULT_LISTEN: Final = "tcp:12345:interface=127.0.0.1"
+
+BACKLOG: Final = 4_096
+"""What the kernel is asked to hold of connections that we have not taken yet; it may hold less, see somaxconn."""
 
 _OWN_TLS: Final = frozenset({"tls", "ssl"})
 
@@ -39,24 +44,6 @@ class TLSFactory(TLSMemoryBIOFactory):
     """TLS that does not gather small writes, which our outboxes have done already."""
 
     protocol = TLSMemoryBIOProtocol
-
-
-@implementer(IProtocolFactory)
-class Uncounted:
-    """Connections by way of a proxy: all come from its address, so that counting by address is left to it."""
-
-    def __init__(self, factory: RelayFactory) -> None:
-        self._factory = factory
-
-    def buildProtocol(self, addr: IAddress | None) -> IProtocol:
-        """A protocol for a connection from nowhere in particular."""
-        return self._factory.buildProtocol(None)
-
-    def doStart(self) -> None:
-        """Nothing to begin."""
-
-    def doStop(self) -> None:
-        """Nothing to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +67,22 @@ class Listener:
     wrap: bool
     own_tls: bool
     by_proxy: bool
+    proxies: Sequence[Network] = ()
+    """Whose word for where a client comes from counts; loopback and Unix sockets are trusted anyway."""
 
     def factory(self, factory: RelayFactory, protection: Protection) -> IProtocolFactory:
         """What to give to the endpoint."""
         counted: IProtocolFactory = Uncounted(factory) if self.by_proxy else factory
-        if not self.wrap or protection.tls is None:
-            return counted
-        return TLSFactory(protection.tls, False, counted)
+        inner = TLSFactory(protection.tls, False, counted) if self.wrap and protection.tls is not None else counted
+        return ProxiedFactory(inner, factory, self._trusts) if self.by_proxy else Doorstep(inner)
+
+    def _trusts(self, address: IAddress) -> bool:
+        ip = ip_of(address)
+        return is_local(address) or (ip is not None and any(ip in network for network in self.proxies))
 
 
-def listener(reactor: IReactorCore, description: str) -> Listener:
-    """Understand an endpoint string. Raises `RelayError`."""
+def listener(reactor: IReactorCore, description: str, proxies: Sequence[Network] = ()) -> Listener:
+    """Understand an endpoint string; `proxies` are trusted for it. Raises `RelayError`."""
     words = description.split(":")
     by_proxy = words[0] == "haproxy" and len(words) > 1
     kind = words[1] if by_proxy else words[0]
@@ -101,7 +93,7 @@ def listener(reactor: IReactorCore, description: str) -> Listener:
         raise RelayError(f"--listen {description}: {one_line(wrong)}") from wrong
     own_tls = kind in _OWN_TLS
     local = kind == "unix" or (kind == "systemd" and "domain=UNIX" in words)
-    return Listener(description, endpoint, not own_tls and not local, own_tls, by_proxy)
+    return Listener(description, endpoint, not own_tls and not local, own_tls, by_proxy, proxies)
 
 
 def check_protection(listener: Listener, host: IAddress, protection: Protection) -> None:
@@ -139,6 +131,16 @@ def public_address(listener: Listener, host: IAddress, protection: Protection, n
         tls=tls,
         fingerprint="" if listener.own_tls or not tls else protection.fingerprint,
     )
+
+
+def deepen_backlog(port: IListeningPort, description: str) -> None:
+    """Let the kernel hold as many new connections as it likes; what Twisted asks for is full in a moment.
+
+    An endpoint that says its `backlog=` itself keeps it.
+    """
+    socket = getattr(port, "socket", None)
+    if socket is not None and "backlog=" not in description:
+        socket.listen(BACKLOG)
 
 
 def bound_send_buffer(port: IListeningPort, size: int) -> None:

@@ -34,6 +34,11 @@ class Disk(NamedTuple):
     commits: int
     commit_s: float
     """What all commits have taken."""
+    waited_s: float
+    """What the first of each batch has waited."""
+    seal_s: float
+    """What sealing all of them has taken."""
+    backlog: int
     store_bytes: int
     wal_bytes: int
     free_bytes: int
@@ -78,10 +83,19 @@ class Measures:
             "Connections cut off at once, their address having too many.",
             factory.refused_addresses,
         )
+        yield _counter(
+            "refused_for_all_total",
+            "Connections cut off at once, as there were as many as descriptors allow.",
+            factory.refused_for_all,
+        )
         yield _by("logins_total", "result", "Logins that were tried.", factory.logins, LOGIN_RESULTS)
         yield _gauge("outbox_bytes", "Bytes that wait for clients that do not read.", factory.waiting_bytes)
         yield _gauge("tick_seconds", "How late a timer was at worst in the last minute.", self._lateness.worst())
         yield _gauge("lagging_links", "Clients that are told from the store, being behind.", len(rooms.behind))
+        load = factory.load
+        yield _gauge("busy", "1 while nobody and nothing new is let in.", int(load.is_too_much()))
+        yield _counter("busy_total", "How often that has begun.", load.times)
+        yield _gauge("unread_bytes", "Bytes of frames that have come in part.", load.memory.unread)
         sealed = self._sealed()
         if sealed is not None:
             yield _counter("engine_batches_total", "Batches that the crypto engine did.", sealed.batches)
@@ -90,6 +104,9 @@ class Measures:
             disk = self._disk()
             yield _counter("commits_total", "Batches that the store has kept.", disk.commits)
             yield _counter("commit_seconds_total", "What they have taken, all together.", disk.commit_s)
+            yield _counter("ack_seconds_total", "What the first of each has waited to be kept.", disk.waited_s)
+            yield _counter("seal_seconds_total", "What the engine has taken for them.", disk.seal_s)
+            yield _gauge("backlog", "What waits to be kept.", disk.backlog)
             yield _gauge("store_bytes", "The size of the store.", disk.store_bytes)
             yield _gauge("wal_bytes", "The size of its log.", disk.wal_bytes)
             yield _gauge("disk_free_bytes", "What is free on its disk.", disk.free_bytes)

@@ -86,6 +86,7 @@ class Memberships:
         behind: Behind,
         random: Callable[[int], bytes] = urandom,
         is_full: Callable[[], bool] = never,
+        is_busy: Callable[[], bool] = never,
     ) -> None:
         self.rooms: dict[str, Room] = {}
         self.hands = Hands(self.rooms, now_ms, limits, records)
@@ -99,6 +100,7 @@ class Memberships:
         self._behind = behind
         self._random = random
         self._is_full = is_full
+        self._is_busy = is_busy
         self._rooms_of: dict[bytes, set[str]] = {}
         self._entered: dict[Client, set[str]] = {}
         self._news: dict[str, _News] = {}
@@ -204,6 +206,8 @@ class Memberships:
             return None
         if count >= MAX_ENTRIES - LAST_ENTRIES:
             return Code.ROOM_FULL
+        if room is None and self._is_busy():
+            return Code.BUSY
         too_many = room is None and len(self.rooms) >= self._limits.all_rooms
         if too_many or self.log_bytes + size > self._limits.log_bytes or self._is_full():
             return Code.FULL

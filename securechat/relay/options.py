@@ -1,19 +1,16 @@
 """What an operator can choose: the options of `twistd securechat`."""
 
-from typing import Any, ClassVar
+from collections.abc import Callable
+from copy import copy
+from typing import Any, ClassVar, TypeVar
 
 from twisted.python import usage
 
+from securechat.relay.limit_options import LIMITS, number
+from securechat.relay.limits import Network
+from securechat.relay.overrides import read_bot, read_network, read_proxy
 
-def _number(least: float, kind: type, beyond: float = 1e9) -> Any:
-    def coerce(text: str) -> Any:
-        number = kind(text)
-        if not least <= number < beyond:
-            raise ValueError(f"must be at least {least}")
-        return number
-
-    coerce.coerceDoc = f"Must be a number, {least} or more."  # type: ignore[attr-defined]
-    return coerce
+Result = TypeVar("Result")
 
 
 def _motd(text: str) -> str:
@@ -23,6 +20,13 @@ def _motd(text: str) -> str:
         raise ValueError(f"at most {MOTD_CHARACTERS} characters")
     text.encode()  # raises a ValueError where the command line was no UTF-8
     return text
+
+
+def _read(option: str, read: Callable[[str], Result], text: str) -> Result:
+    try:
+        return read(text)
+    except ValueError as wrong:
+        raise usage.UsageError(f"{option}: {wrong}") from wrong
 
 
 class Options(usage.Options):
@@ -41,11 +45,9 @@ class Options(usage.Options):
         ["storage-key", None, None, "File with the 32 bytes that the store is sealed under. "
          "[default: storage.key in the data directory, made at the first start]"],
         ["store-limit", None, 8 * 1024**3, "Bytes that the store may take; over it messages are declined.",
-         _number(1, int, 1e15)],
+         number("store-limit", int, 1, 10**15)],
         ["disk-reserve", None, 256 * 1024**2, "Bytes that are left free on the store's disk; below it messages are "
-         "declined.", _number(0, int, 1e15)],
-        ["max-clients", "m", 1_000, "Clients at once; the next one is refused. 2 gives a private line.",
-         _number(1, int)],
+         "declined.", number("disk-reserve", int, 0, 10**15)],
         ["motd", None, "", "Message of the day, shown to everybody who logs in.", _motd],
         ["motd-file", None, None, "File with the message of the day, instead of --motd; read again at SIGHUP."],
         ["status", None, None, "Where to answer /live, /ready and /metrics by HTTP, as a Twisted endpoint on "
@@ -53,11 +55,7 @@ class Options(usage.Options):
         ["engine", "e", "auto", "Crypto engine for what the relay seals itself: auto, cpu, native or cuda. "
          "Messages of clients are never opened here."],
         ["host", None, None, "Name of this machine in the printed address."],
-        ["per-address", None, 16, "Connections at once from one address; loopback is exempt.", _number(1, int)],
-        ["post-rate", None, 50.0, "Messages per second that one client may send for long; 0 for no bound.",
-         _number(0, float)],
-        ["byte-rate", None, 131_072.0, "Bytes per second of sealed messages that one client may send for "
-         "long; 0 for no bound.", _number(0, float)],
+        *(each.parameter for each in LIMITS),
     ]  # fmt: skip
     optFlags: ClassVar[list[list[Any]]] = [
         ["plaintext", None, "No TLS. Only for loopback; Unix sockets have none anyway."],
@@ -70,6 +68,20 @@ class Options(usage.Options):
     def __init__(self) -> None:
         super().__init__()
         self.listen: list[str] = []
+        self.proxies: list[Network] = []
+        self.networks: list[tuple[Network, int]] = []
+        self.bots: list[tuple[str, float]] = []
+
+    def getUsage(self, width: int | None = None) -> str:
+        """What --help says: the limits, which are many, come last."""
+        limits = {f"{each.option}=" for each in LIMITS}
+        first, last = copy(self), copy(self)
+        first.longOpt = [option for option in self.longOpt if option not in limits]
+        last.longOpt = [option for option in self.longOpt if option in limits]
+        last.longdesc = ""
+        first.docs = last.docs = {option: " ".join(about.split()) for option, about in self.docs.items()}
+        shown = usage.Options.getUsage(last, width).removeprefix("Options")
+        return f"{usage.Options.getUsage(first, width)}\nLimits; docs/OPERATIONS.md says what is beyond each{shown}"
 
     def opt_listen(self, endpoint: str) -> None:
         """Where to listen, as a Twisted endpoint: tcp:12345, tcp6:..., unix:/path, systemd:..., haproxy:tcp:...
@@ -79,6 +91,24 @@ class Options(usage.Options):
 
     opt_l = opt_listen
 
+    def opt_trust_proxy(self, text: str) -> None:
+        """Address or network of a proxy, whose word for where a client comes from counts with --listen haproxy:...;
+        loopback and Unix sockets are trusted anyway. May be given more than once.
+        """
+        self.proxies.append(_read("--trust-proxy", read_proxy, text))
+
+    def opt_allow_network(self, text: str) -> None:
+        """NETWORK=N: each address of a network may have N connections at once, and as many times more of all that
+        is bounded by address; for offices behind one address: 192.0.2.7/32=200. May be given more than once.
+        """
+        self.networks.append(_read("--allow-network", read_network, text))
+
+    def opt_bot(self, text: str) -> None:
+        """NAME=N: the owner of a name may send N messages a second for long, and as many times more of all that
+        bounds messages; 0: any number. May be given more than once.
+        """
+        self.bots.append(_read("--bot", read_bot, text))
+
     def postOptions(self) -> None:
         """Check what one option alone cannot know."""
         from securechat.crypto.engines import NAMES
@@ -87,6 +117,8 @@ class Options(usage.Options):
             raise usage.UsageError(f"--engine is {', '.join(NAMES[:-1])} or {NAMES[-1]}")
         if self["motd"] and self["motd-file"]:
             raise usage.UsageError("--motd and --motd-file cannot both be given")
+        if self.bots and not self["post-rate"]:
+            raise usage.UsageError("--bot has no meaning with --post-rate 0")
 
     def parseArgs(self, *rest: str) -> None:
         """Take no arguments."""

@@ -5,7 +5,7 @@ log in by `Hello`, which answers the nonce in the greeting.
 """
 
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 import msgspec
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
@@ -15,9 +15,12 @@ from securechat.relay.binding import Binding, binding_of
 from securechat.relay.limits import RelayLimits
 from securechat.relay.session import ClientLink, Session
 from securechat.wire.codes import Code
-from securechat.wire.framing import MessageProtocol, names_of
-from securechat.wire.messages import FromClient, Greeting, Message
+from securechat.wire.framing import MessageProtocol, farewell, names_of
+from securechat.wire.messages import FRAME_BYTES, FromClient, Greeting, Message
 from securechat.wire.outbox import Gate
+
+STRANGER_FRAME_BYTES: Final = 4_096
+"""The body of a frame before the login; a `Hello` is half as long at most."""
 
 
 class Hub(Protocol):
@@ -57,6 +60,7 @@ class RelayProtocol(MessageProtocol):
         super().__init__(hub.clock, hub.gate)
         limits = hub.limits
         self.network = network
+        self.MAX_LENGTH = STRANGER_FRAME_BYTES
         self.ping_s = limits.ping_s
         self.outbox_bytes = limits.outbox_bytes
         self.outbox_frames = limits.outbox_frames
@@ -83,11 +87,16 @@ class RelayProtocol(MessageProtocol):
     def logged_in(self) -> None:
         """The session has a name."""
         self._stop_handshake()
+        self.MAX_LENGTH = FRAME_BYTES
         self._hub.logged_in(self)
 
     def message_received(self, message: Message) -> None:
         """Hand a message to the session."""
         self._session.received(cast(FromClient, message))
+
+    def turn_away(self) -> None:
+        """There is too much to do, and this link has most of it."""
+        self.drop(farewell(Code.BUSY))
 
     def pinged(self) -> None:
         """`Ping` and `Pong` count as requests, so that they cannot flood."""

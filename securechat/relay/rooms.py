@@ -64,12 +64,13 @@ class Rooms:
         limits: RelayLimits,
         random: Callable[[int], bytes] = urandom,
         is_full: Callable[[], bool] = never,
+        is_busy: Callable[[], bool] = never,
         history: History | None = None,
         expiry_ms: Callable[[], int] | None = None,
     ) -> None:
         self.behind = Behind(history or NoHistory(), journal, log.last_seq)
         self.memberships = Memberships(
-            people, log, expiry_ms or now_ms, limits, journal, self.behind, random, is_full
+            people, log, expiry_ms or now_ms, limits, journal, self.behind, random, is_full, is_busy
         )
         self.posts = 0
         self.deliveries = 0

@@ -17,6 +17,7 @@ from securechat.relay.listening import (
     bound_send_buffer,
     cannot_listen,
     check_protection,
+    deepen_backlog,
     public_address,
 )
 from securechat.wire.address import Address
@@ -66,6 +67,7 @@ class RelayService(Service):
         host = port.getHost()
         check_protection(listener, host, self._protection)
         bound_send_buffer(port, self.factory.limits.send_buffer)
+        deepen_backlog(port, listener.description)
         address = public_address(listener, host, self._protection, self._host)
         self.addresses.append(address)
         self._log.info("relay listens at {address}", address=str(address))

@@ -16,6 +16,7 @@ from securechat.relay.allowance import Allowances
 from securechat.relay.attempts import Attempts
 from securechat.relay.binding import Binding
 from securechat.relay.directory import Directory, Owner
+from securechat.relay.inflight import InFlight
 from securechat.relay.journal import Keeping
 from securechat.relay.limits import RelayLimits
 from securechat.relay.login import claimed_name, who_says
@@ -90,7 +91,7 @@ class ClientLink(Protocol):
         """Read nothing until `read_on`."""
 
     def read_on(self) -> None:
-        """Read again."""
+        """Read again, unless it is paused."""
 
 
 class _Life(Protocol):
@@ -121,6 +122,8 @@ class _Core:
     rooms: Rooms
     limits: RelayLimits
     attempts: Attempts
+    is_busy: Callable[[], bool]
+    """Whether nobody new should be let in."""
 
 
 def _machine() -> Callable[[_Core], _Life]:
@@ -133,6 +136,10 @@ def _machine() -> Callable[[_Core], _Life]:
     def decide(life: _Life, core: _Core, hello: Hello) -> None:
         if hello.version != VERSION:
             core.link.refuse(Code.VERSION)
+            return
+        if core.is_busy():
+            # Before anything of it is checked: that would be the most that a login costs.
+            core.link.refuse(Code.BUSY)
             return
         name, network = claimed_name(hello), core.link.network
         if core.attempts.must_wait(name, network) and not core.directory.is_known(name, hello.certificate):
@@ -231,6 +238,8 @@ class Session:
         journal: Keeping,
         allowances: Allowances,
         attempts: Attempts,
+        is_busy: Callable[[], bool],
+        in_flight: InFlight,
     ) -> None:
         self.name = ""
         self.identity = b""
@@ -244,13 +253,15 @@ class Session:
         self._journal = journal
         self._limits = limits
         self._unanswered = 0
+        self._unanswered_bytes = 0
+        self._in_flight = in_flight
         self._allowances = allowances
         self._allowance = allowances.new()
-        self._life = _new_life(_Core(link, self, nonce, now_ms, directory, rooms, limits, attempts))
+        self._life = _new_life(_Core(link, self, nonce, now_ms, directory, rooms, limits, attempts, is_busy))
 
     def begin_allowance(self) -> None:
-        """From now on what the client sends counts as its identity's."""
-        self._allowance = self._allowances.of(self.identity)
+        """From now on what the client sends counts as its identity's, and as its address's."""
+        self._allowance = self._allowances.of(self.identity, self.name, self._link.network)
 
     def received(self, message: FromClient) -> None:
         """A message came from the client."""
@@ -269,17 +280,21 @@ class Session:
     def _change(self, change: Callable[[], None]) -> None:
         """Carry out what changes the directory; that waits for the journal, and what comes behind it as well."""
         if self._journal.is_settled:
-            change()
+            self._carry_out(change)
             return
 
         def late() -> None:
             try:
-                change()
+                self._carry_out(change)
             finally:
                 self._link.read_on()
 
         self._link.hold_reading()
         self._journal.when_settled(late)
+
+    def _carry_out(self, change: Callable[[], None]) -> None:
+        change()
+        self._read_slowly(self._allowance.debt_s)
 
     def _is_allowed(self, message: Request) -> bool:
         """Whether a request is not one too many; the link has been ended where it is."""
@@ -307,21 +322,27 @@ class Session:
         if not self.may_post:
             self._link.refuse(Code.OUT_OF_ORDER)
             return
-        count = len(post.items)
-        self._unanswered += count
-        if not self._is_in_window():
+        count, size = len(post.items), sum(len(sealed) for _, sealed in post.items)
+        if self._unanswered + count > self._limits.window:
             self._link.refuse(Code.FLOOD)
             return
+        self._unanswered += count
+        self._unanswered_bytes += size
+        self._in_flight.take(size)
+        if self._in_flight.is_too_much:
+            self._link.hold_reading()
+            self._in_flight.when_less(self._link.read_on)
         if self._allowance.bounds_posts:
-            self._read_slowly(self._allowance.wait_for_posts(count, sum(len(sealed) for _, sealed in post.items)))
+            self._read_slowly(self._allowance.wait_for_posts(count, size))
         self._rooms.post(self, post)
-
-    def _is_in_window(self) -> bool:
-        return self._unanswered <= self._limits.window
 
     def answered(self, posts: int) -> None:
         """So many posts were acknowledged or declined."""
+        # As long as some are left the others count as long as they are on average.
+        size = self._unanswered_bytes * posts // self._unanswered
         self._unanswered -= posts
+        self._unanswered_bytes -= size
+        self._in_flight.give(size)
 
     def fail(self) -> None:
         """Something has gone wrong here."""

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
+from time import monotonic
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -102,6 +103,8 @@ class Store:
         self._engine = engine
         self._path = path
         self._locked = locked
+        self.sealing_s = 0.0
+        """How long the engine has sealed rows for batches."""
         self._may_hold_deleted = False
         """Whether the log may still have what was to be gone."""
         try:
@@ -129,7 +132,9 @@ class Store:
         """Keep records, all or none; gives how many rows were sealed for them."""
         batch = list(rows(records, self._key))
         secret = [row for row in batch if row.text is not None]
+        began = monotonic()
         sealed = iter(self._seal([row.associated for row in secret], [row.text or b"" for row in secret]))
+        self.sealing_s += monotonic() - began
         work = [(row.statement, row.clear if row.text is None else (*row.clear, next(sealed))) for row in batch]
         with self._transaction() as connection:
             for statement, group in groupby(work, itemgetter(0)):

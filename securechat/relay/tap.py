@@ -1,6 +1,5 @@
 """`twistd -n securechat`: what twistd asks a plugin for. The relay itself is built by `building`."""
 
-import resource
 import time
 from typing import Any
 
@@ -11,24 +10,18 @@ from securechat.relay.options import Options
 __all__ = ["Options", "makeService"]
 
 
-def _raise_descriptor_limit() -> None:
-    """Every connection is a descriptor; take as many as the system lets us have."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 def makeService(options: Options) -> IService:
     """Build the relay. Ends the program with one line where the options or the machine do not allow it."""
     from twisted.internet import reactor as the_reactor
 
     from securechat.relay.building import build_relay
+    from securechat.relay.descriptors import raise_limit
     from securechat.relay.errors import RelayError, fail
 
     reactor: Any = the_reactor
     # The wall clock can be set back or forward; timers then fire late or all at once (RELIABILITY.md §4).
     reactor.seconds = time.monotonic
-    _raise_descriptor_limit()
+    raise_limit()
     try:
         return build_relay(reactor, options, is_program=True)[0]
     except RelayError as wrong:

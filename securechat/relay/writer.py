@@ -72,6 +72,8 @@ class Writer:
         """Batches that were kept, each sealed by the engine as one."""
         self.items = 0
         """Rows that were sealed for them."""
+        self.sealing_s = 0.0
+        """How long that took."""
 
     def start(self) -> Kept:
         """Open the store and read all of it. Blocks until that is done, and raises what it raises."""
@@ -91,6 +93,7 @@ class Writer:
         def commit(store: Store) -> None:
             self.items += self._commit(store, records)
             self.batches += 1
+            self.sealing_s = store.sealing_s
             self._reactor.callFromThread(kept)
             store.scrub(records)
 

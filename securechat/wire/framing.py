@@ -97,6 +97,7 @@ class MessageProtocol(Int32StringReceiver):
         self._ping_call: IDelayedCall | None = None
         self._close_call: IDelayedCall | None = None
         self._pause_call: IDelayedCall | None = None
+        self._is_held = False
         self._received_closing = 0
 
     # What a subclass answers to.
@@ -136,6 +137,21 @@ class MessageProtocol(Int32StringReceiver):
     def waiting_bytes(self) -> int:
         """How many bytes wait for a peer that does not read."""
         return 0 if self._outbox is None else self._outbox.waiting_bytes
+
+    @property
+    def held_bytes(self) -> int:
+        """How many of them wait because the peer does not read."""
+        return 0 if self._outbox is None else self._outbox.held_bytes
+
+    @property
+    def unread_bytes(self) -> int:
+        """How many bytes have come that are no whole frame yet, or wait to be handled."""
+        return len(self._unread)
+
+    def leave_behind(self) -> None:
+        """Give up what waits for a peer that does not read: there is too much in all."""
+        if self._outbox is not None and not self.closing:
+            self._outbox.leave_behind()
 
     def drop(self, last: Refused | Goodbye) -> None:
         """Say a last word and end the link: close, and cut it off where the peer does not follow."""
@@ -178,24 +194,32 @@ class MessageProtocol(Int32StringReceiver):
 
     def hold_reading(self) -> None:
         """Read nothing until `read_on`; what is being read already goes as far as this message."""
-        if not self.paused and not self.closing:
-            self.pauseProducing()
+        self._is_held = True
+        self._stop_reading()
 
     def read_on(self) -> None:
         """Read again, later than what called `hold_reading`."""
-        if self.connected and not self.closing:
-            self.resumeProducing()
+        self._is_held = False
+        self._go_on_reading()
 
     def pause_reading(self, seconds: float) -> None:
         """Read nothing for a while, so that a peer in a hurry feels it and nothing piles up here."""
+        self._stop_reading()
+        if self._pause_call is None and not self.closing:
+            # Never resumed from within stringReceived: frames would be handled twice (trap 3).
+            self._pause_call = self.clock.callLater(seconds, self._pause_over)
+
+    def _pause_over(self) -> None:
+        self._pause_call = None
+        self._go_on_reading()
+
+    def _stop_reading(self) -> None:
         if not self.paused and not self.closing:
             self.pauseProducing()
-            # Never resumed from within stringReceived: frames would be handled twice (trap 3).
-            self._pause_call = self.clock.callLater(seconds, self._resume_reading)
 
-    def _resume_reading(self) -> None:
-        self._pause_call = None
-        self.read_on()
+    def _go_on_reading(self) -> None:
+        if not self._is_held and self._pause_call is None and self.connected and not self.closing:
+            self.resumeProducing()
 
     # Life of the link.
 

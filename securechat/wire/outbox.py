@@ -160,6 +160,11 @@ class Outbox:
         """How many bytes wait here, not counting what Twisted and the kernel hold."""
         return self._waiting
 
+    @property
+    def held_bytes(self) -> int:
+        """How many of them wait because the peer does not read."""
+        return self._waiting if self._paused else 0
+
     def put(self, data: bytes) -> None:
         """Owe the peer a frame; it leaves at the end of this turn, or when the peer reads again."""
         if self._transport is None:
@@ -199,8 +204,12 @@ class Outbox:
             return
         self.flush()
         if self._frames or self._line:
-            self._forget()
-            self._overflowed()
+            self.leave_behind()
+
+    def leave_behind(self) -> None:
+        """Forget what waits, and tell the owner: it is too much, here or in all."""
+        self._forget()
+        self._overflowed()
 
     def _forget(self) -> None:
         self._frames = []

@@ -135,9 +135,10 @@ class RefusedTests(LinkCase):
             self.assertIn("relay.example:12345", str(error))
             self.assertNotIn("go away", str(error))
             expected = Exit.PROTOCOL
-            if code in (Code.FULL, Code.NAME_OWNED, Code.BAD_NAME, Code.NAME_TOO_LONG, Code.REPLACED, Code.BANNED):
+            names = (Code.NAME_OWNED, Code.BAD_NAME, Code.NAME_TOO_LONG, Code.TOO_MANY_LOGINS)
+            if code in (Code.FULL, Code.REPLACED, Code.BANNED, *names):
                 expected = Exit.NOT_PERMITTED
-            elif code in (Code.TIMED_OUT, Code.SHUTDOWN, Code.FAILED):
+            elif code in (Code.BUSY, Code.TIMED_OUT, Code.SHUTDOWN, Code.FAILED):
                 expected = Exit.UNREACHABLE
             self.assertEqual(error.status, expected, code)
             self.assertEqual((self.endpoint.attempts, self.listener.downs), (1, []))

@@ -2,110 +2,36 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable
 from threading import Thread
 from typing import Final
 
-from securechat.wire.address import parse
 from securechat.wire.messages import Ack, Delivery, Post, Refused, SessionKey
-from tests.faults import swarm
 from tests.faults.programs import MIB, FaultCase
-from tests.faults.swarm import End, Peer
+from tests.faults.strangers import StrangerCase
 from tests.relay.harness import post_id
 from tests.relay.people import Chain
 from tests.relay.process import Talker
 
-TOO_LATE_S: Final = 10.0
-"""What the relay gives a connection to log in."""
-AT_ONCE: Final = 16
 
-
-class StrangerTests(FaultCase):
+class StrangerTests(StrangerCase):
     """Connections that come and do not log in."""
-
-    def setUp(self) -> None:
-        """Nothing has ended yet."""
-        self.ends: list[End] = []
-
-    def loiter(self, address: str, byte_every_s: float) -> Callable[[], Awaitable[None]]:
-        """A link that says nothing, or a byte of a frame now and then, until it ends."""
-
-        async def act() -> None:
-            peer = await Peer.connect(parse(address))
-            began = time.monotonic()
-            ending = asyncio.ensure_future(peer.end())
-            for byte in b"\0\0\0\x10\x92":
-                if byte_every_s:
-                    with contextlib.suppress(ConnectionError):
-                        peer.writer.write(bytes([byte]))
-                await asyncio.wait([ending], timeout=byte_every_s or None)
-                if ending.done():
-                    break
-            self.ends.append(End((await ending).code, time.monotonic() - began))
-
-        return act
 
     def test_loiterers(self) -> None:
         """200 links that say nothing or a byte now and then end after ten seconds; an honest login goes on."""
-        relay = self.relay("--listen", "unix:chat.sock")
-        before = relay.descriptors()
-        address, unix = str(relay.address), f"securechat+unix://{relay.directory / 'chat.sock'}"
-        kinds = [(address, 0.0), (address, 5.0), (unix, 0.0), (unix, 5.0)]
-        work = [self.loiter(*kinds[number % 4]) for number in range(200)]
-        loitering = Thread(target=swarm.run, args=(work, 200, 25), daemon=True)
-        loitering.start()
-        self.until(lambda: relay.descriptors() >= before + 200, 8)
-        Talker(self, relay.address).login("warm")
-        began = time.monotonic()
-        Talker(self, relay.address).login("honest")
-        self.assertLess(time.monotonic() - began, 3)
-        loitering.join(30)
-        self.assertEqual(200, len(self.ends))
-        # Those that never spoke TLS can be told nothing, and have two more seconds to close.
-        self.assertEqual({"": 100, "timed-out": 100}, Counter(end.code for end in self.ends))
-        self.assertGreater(min(end.after_s for end in self.ends), TOO_LATE_S - 0.5)
-        self.assertLess(max(end.after_s for end in self.ends), TOO_LATE_S + 4)
-        relay.ends()
+        self.loiterers(200)
 
     def test_many_connections(self) -> None:
         """Of 1,000 connections of one address sixteen are let in at most; others log in at once."""
-        relay = self.relay("--plaintext", "--limit-loopback")
-        there = most = welcome = 0
+        self.many_connections(1_000)
 
-        async def connect() -> None:
-            nonlocal there, most, welcome
-            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-                peer = await Peer.connect(relay.address, "127.0.0.2")
-                try:
-                    await peer.message()
-                    welcome, there = welcome + 1, there + 1
-                    most = max(most, there)
-                    await asyncio.sleep(0.2)
-                    there -= 1
-                finally:
-                    peer.close()
+    def test_wrong_logins(self) -> None:
+        """Of 200 logins that fail few are looked at, and the owners of the names get in from everywhere."""
+        self.wrong_logins(200)
 
-        connecting = Thread(target=swarm.run, args=([connect] * 1_000, 100, 30), daemon=True)
-        connecting.start()
-        took = []
-        for number in range(5):
-            began = time.monotonic()
-            Talker(self, relay.address, source=f"127.0.0.{number + 3}").login(f"honest{number}")
-            took.append(time.monotonic() - began)
-        connecting.join(40)
-        self.assertFalse(connecting.is_alive())
-        self.assertGreaterEqual(welcome, AT_ONCE)
-        self.assertLessEqual(most, AT_ONCE)
-        # Sixteen at first, then one every ten seconds.
-        self.assertLessEqual(welcome, AT_ONCE + 5)
-        # A connection that finds the kernel's queue full is tried again by the kernel, after a second.
-        self.assertLess(sorted(took)[2], 2)
-        self.assertLess(max(took), 8)
-        relay.ends()
+    def test_few_descriptors(self) -> None:
+        """Connections never take all descriptors, however few there are, and users get in all the same."""
+        self.few_descriptors(400)
 
 
 class FloodTests(FaultCase):

@@ -55,9 +55,9 @@ REFUSED: Final = re.compile(
 )
 DECLINED: Final = re.compile(
     "bad-room|no-such-room|not-permitted|bad-entry|stale-entry|room-full|too-many-rooms|full|not-a-member"
-    "|stale-epoch|storage-full|failed"
+    "|stale-epoch|storage-full|busy|failed"
 )
-GOODBYE: Final = re.compile("quit|replaced|banned|shutdown|slow|silent|failed")
+GOODBYE: Final = re.compile("quit|replaced|banned|busy|shutdown|slow|silent|failed")
 ENTRY, BLOB = slice(1, 4_096), slice(1, 4_096)
 
 # A string is itself, a pattern a string, a range an integer in it, a number bytes of that length, a slice bytes of

@@ -166,6 +166,25 @@ class GateTests(KeptCase):
         self.here.disk.keep()
         self.assertEqual(["Welcome", "Found", "Found", "Roster", "Present", "SessionKey"], kinds(dan.hears()))
 
+    def test_debt_after_a_login_that_waited(self) -> None:
+        """Who comes back too soon is not read for as long, also where their login had to wait."""
+        here = self.kept_relay(limits=RelayLimits(posts_burst=1, posts_per_s=1.0))
+        alice, bob = here.room(ROOM, "alice", "bob")
+        alice.post(ROOM, b"a", b"b", b"c", b"d")
+        alice.hears()
+        alice.transport.lose()
+        here.disk.held = True
+        bob.post(ROOM, b"under way")
+        here.turn()
+        again = here.connect_silently(alice.me)
+        again.send(Enter(ROOM, 0, LAST_SEQ))
+        here.disk.held = False
+        here.disk.keep()
+        here.clock.advance(2.5)
+        self.assertEqual(["Greeting", "Welcome"], kinds(again.hears()))
+        here.clock.advance(1.0)
+        self.assertIn("Roster", kinds(again.hears()))
+
     def test_gone_while_its_login_waits(self) -> None:
         """A `Hello` whose link is lost before its turn is nobody's login."""
         self.alice.post(ROOM, b"hi")
@@ -303,6 +322,42 @@ class CountTests(KeptCase):
         here.disk.held = False
         here.disk.keep()
         self.assertEqual((before[0] + 1, before[1] + 0.5), (here.journal.commits, here.journal.committing_total_s))
+
+    def test_waiting(self) -> None:
+        """What is asked for while a batch is being committed waits since then; what came to nothing does not."""
+        here = self.kept_relay()
+        alice, bob = here.room(ROOM, "alice", "bob")
+        here.turn()
+        before = here.journal.waited_total_s
+        here.disk.held = True
+        alice.post(ROOM, b"hi")
+        here.turn()
+        here.clock.advance(0.5)
+        self.assertEqual(0, here.journal.backlog)
+        bob.post(ROOM, b"hello")
+        newcomer = here.connect_silently(person("carol"))
+        here.turn()
+        self.assertEqual(2, here.journal.backlog)
+        here.clock.advance(0.25)
+        here.disk.keep()
+        here.turn()
+        self.assertEqual(0.75, here.journal.waited_total_s - before)
+        here.clock.advance(1.0)
+        here.disk.keep()
+        self.assertEqual(0.75 + 1.25, here.journal.waited_total_s - before)
+        self.assertIn("Welcome", kinds(newcomer.hears()))
+        alice.post(ROOM, b"more")
+        here.turn()
+        bob.post("#nowhere", b"for nobody", epoch=bytes(32))
+        here.turn()
+        here.clock.advance(1.0)
+        here.disk.keep()
+        here.turn()
+        here.clock.advance(50.0)
+        alice.post(ROOM, b"later")
+        here.turn()
+        here.disk.keep()
+        self.assertEqual(3.0, here.journal.waited_total_s - before)
 
 
 class LaterTests(KeptCase):

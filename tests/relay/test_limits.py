@@ -24,9 +24,10 @@ from securechat.wire.messages import (
     Post,
     Renew,
     SealedKey,
+    SessionKey,
     Want,
 )
-from tests.relay.harness import Client, RelayCase, acked, of, post_id, texts
+from tests.relay.harness import Client, Relay, RelayCase, acked, of, post_id, texts
 from tests.relay.people import person, prekey
 
 
@@ -206,15 +207,16 @@ class RateTests(RelayCase):
         alice, bob = relay.room("#tea", "alice", "bob")
         alice.post("#tea", b"a", b"b")
         alice.hears()
-        for text, wait in ((b"c", 1.0), (b"d", 1.0)):
+        for text, in_debt in ((b"c", False), (b"d", True)):
             alice.transport.lose()
             (alice,) = relay.login("alice")
+            self.assertEqual(in_debt, alice.protocol.paused)
+            relay.clock.advance(1.0 * in_debt)
             alice.does(Enter("#tea", 0, LAST_SEQ))
             alice.post("#tea", text)
             alice.post("#tea", b"later")
             alice.hears()
             self.assertTrue(alice.protocol.paused)
-            relay.clock.advance(wait)
         self.assertFalse(alice.protocol.closing)
         bob.hears()
 
@@ -223,11 +225,98 @@ class RateTests(RelayCase):
         self.patch(allowance, "REMEMBERED", 3)
         allowances = allowance.Allowances(Clock(), RelayLimits(posts_burst=1, posts_per_s=1.0))
         for name in (b"a", b"b", b"c", b"a", b"d"):
-            allowances.of(name).wait_for_posts(2, 1)
+            allowances.of(name, "", None).wait_for_posts(2, 1)
         self.assertEqual(3, len(allowances._of_identity))
-        waits = {name: allowances.of(name).wait_for_posts(0, 0) for name in (b"a", b"c", b"d")}
+        waits = {name: allowances.of(name, "", None).debt_s for name in (b"a", b"c", b"d")}
         self.assertEqual({b"a": 3.0, b"c": 1.0, b"d": 1.0}, waits)
-        self.assertEqual(0.0, allowances.of(b"b").wait_for_posts(0, 0))
+        self.assertEqual(0.0, allowances.of(b"b", "", None).debt_s)
+
+    def test_addresses_remembered(self) -> None:
+        """So it is for addresses."""
+        self.patch(allowance, "REMEMBERED", 3)
+        allowances = allowance.Allowances(Clock(), RelayLimits(address_posts_burst=1, address_posts_per_s=1.0))
+        for number, host in enumerate("abcad"):
+            allowances.of(b"%d" % number, "", host).wait_for_posts(2, 1)
+        self.assertEqual(3, len(allowances._of_network))
+        waits = {host: allowances.of(b"x", "", host).debt_s for host in "acd"}
+        self.assertEqual({"a": 3.0, "c": 1.0, "d": 1.0}, waits)
+        self.assertEqual(0.0, allowances.of(b"x", "", "b").debt_s)
+
+    def test_debt_is_paid_first(self) -> None:
+        """Who comes back while they would not be read is not read until that is over, and loses nothing."""
+        relay = self.relay(RelayLimits(posts_burst=1, posts_per_s=1.0))
+        alice, bob = relay.room("#tea", "alice", "bob")
+        alice.post("#tea", b"a", b"b", b"c", b"d")
+        alice.hears()
+        alice.transport.lose()
+        (alice,) = relay.login("alice")
+        alice.send(Enter("#tea", 0, LAST_SEQ))
+        self.assertEqual([], alice.hears())
+        relay.clock.advance(2.9)
+        self.assertEqual([], alice.hears())
+        relay.clock.advance(0.2)
+        alice.transport.lose()
+        self.assertEqual([b"a", b"b", b"c", b"d"], texts(bob.hears()))
+        self.assertTrue(of(SessionKey, alice.hears()))
+
+    def from_one_address(self, relay: Relay, *names: str, host: str = "192.0.2.1") -> list[Client]:
+        """Clients of one address, each in a room of its own."""
+        clients = []
+        for name in names:
+            client = relay.connect(host)
+            client.login(person(name))
+            client.hears()
+            client.found(f"#of-{name}")
+            clients.append(client)
+        return clients
+
+    def posts(self, clients: list[Client], count: int, each: int, size: int = 1) -> list[int]:
+        """Each client posts so often so many; how much of each is acknowledged."""
+        for client in clients:
+            for _ in range(count):
+                client.post(f"#of-{client.me.certificate.name}", *[bytes(size)] * each)
+        return [len(acked(client.hears())) for client in clients]
+
+    def test_address_rate(self) -> None:
+        """All names of one address share what it may send; another address, and loopback, do not."""
+        relay = self.relay(RelayLimits(address_posts_burst=20, address_posts_per_s=10.0))
+        here = self.from_one_address(relay, "alice", "bob")
+        there = self.from_one_address(relay, "carol", host="192.0.2.2")
+        local = self.from_one_address(relay, "dave", "erin", host="127.0.0.1")
+        self.assertEqual([25, 5], self.posts(here, 5, 5))
+        self.assertEqual([25], self.posts(there, 5, 5))
+        self.assertEqual([25, 25], self.posts(local, 5, 5))
+        relay.clock.advance(10)
+        self.assertEqual([0, 20], [len(acked(client.hears())) for client in here])
+        limits = RelayLimits()
+        self.assertEqual((200.0, 2_000), (limits.address_posts_per_s, limits.address_posts_burst))
+
+    def test_address_byte_rate(self) -> None:
+        """The same for bytes."""
+        relay = self.relay(RelayLimits(address_bytes_burst=20_000, address_bytes_per_s=10_000.0))
+        here = self.from_one_address(relay, "alice", "bob")
+        self.assertEqual([5, 1], self.posts(here, 5, 1, 5_000))
+        self.assertEqual(
+            (512 << 10, 1 << 20), (RelayLimits().address_bytes_per_s, RelayLimits().address_bytes_burst)
+        )
+
+    def test_bot(self) -> None:
+        """A name to which the operator has granted more may send it, and counts for nobody else at its address."""
+        limits = RelayLimits(
+            posts_burst=10,
+            posts_per_s=10.0,
+            bytes_burst=1_000,
+            bytes_per_s=1_000.0,
+            address_posts_burst=20,
+            bots={"alice": 100.0, "bob": 0.0},
+        )
+        relay = self.relay(limits)
+        clients = self.from_one_address(relay, "alice", "bob", "carol")
+        self.assertEqual([110, 150, 20], self.posts(clients, 15, 10))
+        relay.clock.advance(0.2)
+        self.assertEqual([20, 0, 0], [len(acked(client.hears())) for client in clients])
+        alice, bob, _ = self.from_one_address(self.relay(limits), "alice", "bob", "carol")
+        self.assertEqual([11, 15], self.posts([alice, bob], 15, 1, 1_000))
 
     def test_paused_is_not_silent(self) -> None:
         """A client whose pause is longer than three spans of silence is still there after it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -11,6 +12,7 @@ from twisted.internet.address import HostnameAddress, IPv4Address, IPv6Address, 
 from twisted.internet.error import CannotListenError
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.relay.certificate import load_or_make, tls_options
@@ -18,12 +20,13 @@ from securechat.relay.errors import RelayError
 from securechat.relay.factory import RelayFactory
 from securechat.relay.limits import RelayLimits
 from securechat.relay.listening import (
+    BACKLOG,
     DEFAULT_LISTEN,
     Protection,
-    TLSFactory,
     bound_send_buffer,
     cannot_listen,
     check_protection,
+    deepen_backlog,
     is_local,
     listener,
     public_address,
@@ -51,7 +54,11 @@ class EndpointTests(SynchronousTestCase):
 
     def wrapped(self, description: str, protection: Protection) -> bool:
         """Whether we put TLS around a listener."""
-        return isinstance(listener(self.reactor, description).factory(self.factory, protection), TLSFactory)
+        protocol: Any = (
+            listener(self.reactor, description).factory(self.factory, protection).buildProtocol(LOOPBACK)
+        )
+        inner = getattr(protocol, "wrappedProtocol", protocol)
+        return isinstance(protocol, TLSMemoryBIOProtocol) or isinstance(inner, TLSMemoryBIOProtocol)
 
     def test_tls_around(self) -> None:
         """TCP in all its forms gets TLS; Unix sockets and endpoints that bring their own do not."""
@@ -112,14 +119,13 @@ class EndpointTests(SynchronousTestCase):
         self.patch_systemd()
         self.assertFalse(self.check("systemd:domain=UNIX:index=0", NOWHERE, self.tls))
 
-    def test_proxy_is_not_counted(self) -> None:
-        """Behind a proxy every connection has its address, so none is refused for having too many."""
-        factory = RelayFactory(Clock(), lambda: 0, MemoryLog(), RelayLimits(per_address=1))
-        for description, refused in (("haproxy:tcp:0", 0), ("tcp:0", 2)):
-            counted = listener(self.reactor, description).factory(factory, PLAIN)
-            for _ in range(3):
-                counted.buildProtocol(NOWHERE)
-            self.assertEqual(refused, factory.refused_addresses, description)
+    def test_one_too_many(self) -> None:
+        """A connection too many of an address is closed as it is accepted, with TLS or without."""
+        for protection in (PLAIN, self.tls):
+            factory = RelayFactory(Clock(), lambda: 0, MemoryLog(), RelayLimits(per_address=1))
+            counted = listener(self.reactor, "tcp:0").factory(factory, protection)
+            self.assertEqual([True, False, False], [counted.buildProtocol(NOWHERE) is not None for _ in range(3)])
+            self.assertEqual(2, factory.refused_addresses)
 
     def test_bad_strings(self) -> None:
         """What is no endpoint is an error of one line that names it."""
@@ -167,6 +173,28 @@ class EndpointTests(SynchronousTestCase):
         self.assertEqual("cannot listen on tcp:1: Address already in use", str(cannot_listen("tcp:1", busy)))
         for other in (ValueError("two\nlines"), KeyError(), None):
             self.assertNotIn("\n", str(cannot_listen("tcp:1", other)))
+
+    def test_backlog(self) -> None:
+        """The kernel holds more connections that wait for us than Twisted asks for; `backlog=` has its way."""
+
+        class Port:
+            """A listening port with a socket, as Twisted makes it."""
+
+            def __init__(self) -> None:
+                self.socket = socket.create_server(("127.0.0.1", 0), backlog=50)
+
+            def backlog(self) -> int:
+                """What the kernel holds: `tcpi_sacked` of a socket that listens."""
+                info = self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+                return int.from_bytes(info[28:32], sys.byteorder)
+
+        most = int(Path("/proc/sys/net/core/somaxconn").read_text())
+        for description, expected in [("tcp:1", min(most, BACKLOG)), ("tcp:1:backlog=50", 50)]:
+            port: Any = Port()
+            self.addCleanup(port.socket.close)
+            deepen_backlog(port, description)
+            self.assertEqual(expected, port.backlog())
+        deepen_backlog(object(), "tcp:1")  # type: ignore[arg-type]
 
     def test_send_buffer(self) -> None:
         """The kernel is asked to hold no more than the bound for the connections of a port."""

@@ -12,6 +12,7 @@ from securechat.relay.bans import Ban, Kind
 from securechat.relay.exposition import exposition
 from securechat.relay.lateness import EVERY_S, WINDOW_S, Lateness
 from securechat.relay.limits import RelayLimits
+from securechat.relay.load import LATE_LOOKS
 from securechat.relay.measures import Disk, Measures
 from securechat.wire.codes import Code
 from securechat.wire.messages import LAST_SEQ, Enter, Hello
@@ -42,11 +43,12 @@ class MeasuresTests(RelayCase):
         """Commits, what they took, and the sizes of store, log and disk are those that a relay with a store has."""
         relay = self.relay()
         measures = Measures(
-            relay.factory, Lateness(relay.clock), lambda: None, None, lambda: Disk(3, 0.25, 5, 6, 7)
+            relay.factory, Lateness(relay.clock), lambda: None, None, lambda: Disk(3, 0.25, 0.5, 0.125, 8, 5, 6, 7)
         )
         found = parsed(exposition(measures.families()))
-        names = ("commits_total", "commit_seconds_total", "store_bytes", "wal_bytes", "disk_free_bytes")
-        self.assertEqual([3, 0.25, 5, 6, 7], [found[f"securechat_{name}"] for name in names])
+        times = ("commit_seconds_total", "ack_seconds_total", "seal_seconds_total")
+        names = ("commits_total", *times, "backlog", "store_bytes", "wal_bytes", "disk_free_bytes")
+        self.assertEqual([3, 0.25, 0.5, 0.125, 8, 5, 6, 7], [found[f"securechat_{name}"] for name in names])
         self.assertFalse({f"securechat_{name}" for name in names} & set(self.numbers(relay)))
 
     def test_gauges(self) -> None:
@@ -135,6 +137,13 @@ class MeasuresTests(RelayCase):
         held.transport.lose()
         waiting = relay.connect()
         relay.clock.advance(RelayLimits().handshake_s)
+        load = relay.factory.load
+        load.startService()
+        relay.clock.pump([1.0] * LATE_LOOKS)
+        load.stopService()
+        turned_away = relay.connect()
+        turned_away.login(person("gwen"))
+        turned_away.transport.lose()
         waiting.transport.lose()
         broken = relay.connect()
         broken.raw(bytes(4))
@@ -149,10 +158,12 @@ class MeasuresTests(RelayCase):
             "name-owned",
             "banned",
             "too-many-logins",
+            "busy",
             "timed-out",
         ]
         self.assertEqual({f'logins_total{{result="{each}"}}': 1.0 for each in results}, logins)
         self.assertEqual(set(results), set(relay.factory.logins))
+        self.assertEqual((1, 1), (found["busy"], found["busy_total"]))
 
     def test_full_after_login(self) -> None:
         """A client that had logged in is no failed login, whatever ends it."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
 import time
-from signal import SIGTERM
+from signal import SIGCONT, SIGSTOP, SIGTERM
 from typing import Final
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -49,6 +50,18 @@ class StartTests(SynchronousTestCase):
         self.assertNotIn("Traceback", done.stdout + done.stderr)
         self.assertIn(words, done.stderr + done.stdout)
         return "\n".join(line for line in done.stderr.splitlines() if "securechat: " in line)
+
+    def test_backlog(self) -> None:
+        """Connections that come while the relay has no time for them wait for it, some hundreds of them."""
+        relay = RelayProcess(self, "--plaintext")
+        os.kill(relay.pid, SIGSTOP)
+        waiting = []
+        for _ in range(100):
+            waiting.append(socket.create_connection((relay.address.host, relay.address.port), 5))
+            self.addCleanup(waiting[-1].close)
+        os.kill(relay.pid, SIGCONT)
+        for connection in waiting:
+            self.assertTrue(connection.recv(1))
 
     def test_tls(self) -> None:
         """It prints an address whose fingerprint is that of the key that it then shows."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import Event, current_thread, main_thread
 from typing import Any
@@ -104,6 +105,21 @@ class WriterTests(TestCase):
         await self.write([message("#tea", 1)])
         (user,) = self.stores[0].users
         self.assertIsNot(main_thread(), user)
+
+    async def test_counted(self) -> None:
+        """Batches count when they are kept, with the rows that were sealed for them, and how long that took."""
+        works = self.stores[0]._engine.seal_list
+
+        def slowly(key: bytes, bound: Sequence[bytes], texts: Sequence[bytes]) -> list[bytes]:
+            time.sleep(0.02)
+            return works(key, bound, texts)
+
+        self.patch(self.stores[0]._engine, "seal_list", slowly)
+        self.assertEqual((0, 0, 0.0), (self.writer.batches, self.writer.items, self.writer.sealing_s))
+        await self.write(founded("#tea"))
+        await self.write([message("#tea", 1)])
+        self.assertEqual((2, 4), (self.writer.batches, self.writer.items))
+        self.assertGreaterEqual(self.writer.sealing_s, 0.04)
 
     async def test_stop(self) -> None:
         """What was asked for before the end is done, and then the store is closed and can be opened again."""

@@ -25,6 +25,7 @@ from securechat.relay.admin.commands import COMMANDS
 from securechat.relay.exposition import exposition
 from securechat.relay.factory import RelayFactory
 from securechat.relay.lateness import Lateness
+from securechat.relay.limit_options import LIMITS
 from securechat.relay.limits import RelayLimits
 from securechat.relay.log import MemoryLog
 from securechat.relay.measures import Disk, Measures
@@ -302,8 +303,15 @@ class GuideTests(SynchronousTestCase):
         "/opt/securechat/bin/securechat-relay",
     }
 
+    def rows(self, heading: str, head: str) -> list[list[str]]:
+        """The rows of the table with this head, in a section, as cells."""
+        section = GUIDE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+        rows = section.partition(f"| {head} |\n")[2].partition("\n\n")[0].splitlines()[1:]
+        self.assertTrue(rows, heading)
+        return [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows]
+
     def table(self, heading: str, head: str) -> list[str]:
-        """The first cells of the table with this head, in a section."""
+        """The first cells of the table whose head begins like this, in a section."""
         section = GUIDE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
         rows = section.partition(f"| {head} |")[2].partition("\n\n")[0].splitlines()[2:]
         cells = [row.split("|")[1].strip().strip("`") for row in rows]
@@ -316,7 +324,7 @@ class GuideTests(SynchronousTestCase):
         factory = RelayFactory(clock, lambda: 0, MemoryLog(), RelayLimits())
         worker = Rig.new().worker
         measures = Measures(
-            factory, Lateness(clock), lambda: worker.stats, lambda: 0.0, lambda: Disk(1, 0.1, 2, 3, 4)
+            factory, Lateness(clock), lambda: worker.stats, lambda: 0.0, lambda: Disk(1, 0.1, 0.2, 0.3, 5, 2, 3, 4)
         )
         families = {family.name: family for family in measures.families()}
         self.assertEqual(set(families), names(exposition(families.values())))
@@ -344,7 +352,8 @@ class GuideTests(SynchronousTestCase):
                 match node:
                     case ast.Call(
                         func=ast.Attribute(
-                            value=ast.Attribute(attr="log" | "_log"), attr="info" | "warn" | "error" | "critical"
+                            value=ast.Attribute(attr="log" | "_log") | ast.Name(id="_log"),
+                            attr="info" | "warn" | "error" | "critical",
                         ),
                         args=[ast.Constant(value=str(line))],
                     ):
@@ -365,16 +374,25 @@ class GuideTests(SynchronousTestCase):
         others |= {"--force", "--json", "--keep-old", "--rm", "--entrypoint"}
         named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", GUIDE))
         self.assertEqual(set(), named - known - others)
-        for limit in self.table("Limits", "option"):
-            self.assertIn(limit, known)
-        for name, default in [
-            ("max-clients", "1,000"),
-            ("per-address", "16"),
-            ("post-rate", "50"),
-            ("byte-rate", "131,072"),
-        ]:
-            self.assertEqual(float(default.replace(",", "")), options[name])
-            self.assertIn(f"| `--{name}` | {default} |", GUIDE)
+        for option in re.findall(r"^\| `(--[a-z-]+)", GUIDE, re.MULTILINE):
+            self.assertIn(option, known)
+
+    def test_limits(self) -> None:
+        """Every limit that is an option is in the table, with its default, and every option in it is there."""
+        options = Options()
+        rows = self.rows("Limits", "option | default | what | beyond")
+        shown = {name.strip("`"): default for name, default, *_ in rows}
+        expected = [*(each.option for each in LIMITS), "store-limit", "disk-reserve"]
+        self.assertEqual([f"--{option}" for option in expected], list(shown))
+        for option in expected:
+            self.assertEqual(f"{options[option]:,.10g}", shown[f"--{option}"], option)
+        for row in rows:
+            self.assertTrue(all(row), row)
+
+    def test_overrides(self) -> None:
+        """What is shown of the options that bend the limits can be said like that."""
+        for option, *_ in self.rows("Limits", "option | what"):
+            Options().parseOptions(shlex.split(option.strip("`")))
 
     def test_commands(self) -> None:
         """Every command begins with a program that is there by then, and names units and files of ours."""
