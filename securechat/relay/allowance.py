@@ -15,9 +15,9 @@ from securechat.relay.buckets import TokenBucket
 from securechat.relay.limits import RelayLimits
 from securechat.relay.overrides import limits_of, times_more
 
-REMEMBERED: Final = 10_000
-"""Identities, and addresses, whose allowances are remembered; the one not seen for longest goes first, when it is
-full again."""
+REMEMBERED: Final = 100_000
+"""Identities, and addresses, whose allowances are remembered, a kilobyte each; the one not seen for longest goes
+first."""
 
 
 class Posts:

@@ -119,7 +119,8 @@ class RelayFactory(Factory):
             expiry_ms=self.wall.now_ms,
         )
         self._attempts = Attempts(clock)
-        self._in_flight = InFlight(limits.unanswered_bytes, partial(clock.callLater, 0))
+        self.in_flight = InFlight(limits.unanswered_bytes, partial(clock.callLater, 0))
+        """The posts of all clients that wait for their answers."""
         self._allowances = Allowances(clock, limits)
         self._addresses = AddressLimits(
             clock,
@@ -194,7 +195,7 @@ class RelayFactory(Factory):
             self._allowances,
             self._attempts,
             self.load.is_too_much,
-            self._in_flight,
+            self.in_flight,
         )
 
     def connected(self, link: RelayProtocol) -> None:

@@ -96,6 +96,7 @@ class Measures:
         yield _gauge("busy", "1 while nobody and nothing new is let in.", int(load.is_too_much()))
         yield _counter("busy_total", "How often that has begun.", load.times)
         yield _gauge("unread_bytes", "Bytes of frames that have come in part.", load.memory.unread)
+        yield _gauge("unanswered_bytes", "Bytes of messages that wait for their answers.", factory.in_flight.bytes)
         sealed = self._sealed()
         if sealed is not None:
             yield _counter("engine_batches_total", "Batches that the crypto engine did.", sealed.batches)

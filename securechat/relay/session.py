@@ -323,7 +323,7 @@ class Session:
             self._link.refuse(Code.OUT_OF_ORDER)
             return
         count, size = len(post.items), sum(len(sealed) for _, sealed in post.items)
-        if self._unanswered + count > self._limits.window:
+        if not self._is_in_window(count):
             self._link.refuse(Code.FLOOD)
             return
         self._unanswered += count
@@ -335,6 +335,9 @@ class Session:
         if self._allowance.bounds_posts:
             self._read_slowly(self._allowance.wait_for_posts(count, size))
         self._rooms.post(self, post)
+
+    def _is_in_window(self, more: int) -> bool:
+        return self._unanswered + more <= self._limits.window
 
     def answered(self, posts: int) -> None:
         """So many posts were acknowledged or declined."""
