@@ -112,7 +112,9 @@ class Conversation:
                 continue
             is_direct = direct_pair(line.room) is not None
             room = self._rooms.by_name.setdefault(line.room, Room(line.room, stay=not is_direct, is_open=False))
-            room.outbox[line.post_id] = Pending(line.post_id, line.text, line.label, repeated=True)
+            room.outbox[line.post_id] = Pending(
+                line.post_id, line.text, line.label, after=line.after, repeated=True
+            )
 
     def expire(self) -> None:
         """Some time has passed: what was kept for long enough goes."""
@@ -157,9 +159,9 @@ class Conversation:
         if state.fault is not None:
             self._tell(NotSent(room, state.fault, text, label))
             return
-        pending = Pending(self._random(16), text, label)
+        pending = Pending(self._random(16), text, label, after=state.numbers.known)
         state.outbox[pending.post_id] = pending
-        self._ledger.say(Line(pending.post_id, room, text, label, self._now_ms()))
+        self._ledger.say(Line(pending.post_id, room, text, label, self._now_ms(), pending.after))
         self._flush_soon()
         if not state.entered:
             self._rooms.ask(state)

@@ -25,6 +25,8 @@ class Line(NamedTuple):
     text: str
     label: str | None
     said_ms: int
+    after: int = 0
+    """Up to where all messages of the room were known then."""
 
 
 class Ledger(Protocol):

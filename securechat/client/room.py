@@ -27,6 +27,8 @@ class Pending:
     job: SealJob | None = None
     """How it was sealed the last time."""
     posted: bool = False
+    after: int = 0
+    """Up to where we knew all messages of the room when it was posted first, so that its number is higher."""
     repeated: bool = False
     """Whether it was posted on a link that was lost, and may have been taken there."""
 

@@ -247,7 +247,11 @@ class Saying:
         if current and epoch == secure.roster.epoch:
             pending.job, pending.posted = job, True
             self._flush()
-            self._send(wire.Post(room.name, epoch, [(pending.post_id, frame)]))
+            if pending.repeated:
+                self._send(wire.Repost(room.name, epoch, pending.after, pending.post_id, frame))
+            else:
+                pending.after = room.numbers.known
+                self._send(wire.Post(room.name, epoch, [(pending.post_id, frame)]))
         else:
             # Nobody was given it: the next message says so.
             secure.void(job)

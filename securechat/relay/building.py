@@ -147,10 +147,11 @@ def _durable(
     # What is built first is told by what is built later, and only once the reactor runs.
     writer = Writer(reactor, open_store, lambda words: durable.broken(words), spare.give_up)
     journal = Journal(reactor, Turn(reactor), writer.write)
-    owners, bans, kept_log = KeptOwners(journal), KeptBans(journal), KeptLog(journal, key)
+    history = KeptHistory(writer)
+    owners, bans, kept_log = KeptOwners(journal), KeptBans(journal), KeptLog(journal, key, history)
     space = Space(reactor, path, options["store-limit"], spare, options["disk-reserve"])
     relay = relay_with(
-        log=kept_log, owners=owners, bans=bans, journal=journal, is_full=space.is_full, history=KeptHistory(writer)
+        log=kept_log, owners=owners, bans=bans, journal=journal, is_full=space.is_full, history=history
     )
     durable = Durable(
         reactor,

@@ -5,8 +5,9 @@ from collections.abc import Hashable
 from securechat.relay.bans import Ban, Bans
 from securechat.relay.directory import MemoryOwners, Owner
 from securechat.relay.errors import RelayError
-from securechat.relay.log import MemoryLog, Run
+from securechat.relay.log import MemoryLog, Recalled, Run
 from securechat.relay.memberships import Memberships
+from securechat.relay.pages import History
 from securechat.relay.records import Banned, MessageTaken, OwnerChanged, OwnerRemoved, Recorder, Unbanned
 from securechat.relay.room import Room
 from securechat.relay.storage_key import StorageKey
@@ -67,10 +68,26 @@ class KeptBans(Bans):
 class KeptLog(MemoryLog):
     """A log whose messages are written down; they are known by the tags under which the store has them."""
 
-    def __init__(self, records: Recorder, key: StorageKey) -> None:
+    def __init__(self, records: Recorder, key: StorageKey, history: History) -> None:
         super().__init__()
         self._records = records
         self._storage_key = key
+        self._history = history
+
+    def remembers(self, room: str, after: int) -> bool:
+        """Whether the ids of all messages of a room with numbers above `after` are in memory."""
+        return after >= self._remembered_after(room)
+
+    def recall(self, room: str, sender: str, post_id: bytes, after: int, recalled: Recalled) -> None:
+        """Look for it among what was kept."""
+        tag = self._key(room, sender, post_id)
+
+        def found(seq: int | None) -> None:
+            if seq:
+                self._remember(room, tag, seq)
+            recalled(seq is not None)
+
+        self._history.find(room, tag, after, self._remembered_after(room), found)
 
     def _key(self, room: str, sender: str, post_id: bytes) -> bytes:
         return post_tag(self._storage_key, room, sender, post_id)

@@ -14,7 +14,7 @@ import msgspec
 from securechat.wire.codes import Code
 
 RECENT_IDS: Final = 4_096
-"""Ids of each room that are remembered at least; up to twice as many are. Older ones would count as new."""
+"""Ids of each room that are remembered at least; up to twice as many are. `recall` finds older ones."""
 
 
 class Run(msgspec.Struct, frozen=True, gc=False):
@@ -32,6 +32,9 @@ class Run(msgspec.Struct, frozen=True, gc=False):
     """For how long the room wants them to be kept."""
 
 
+Recalled = Callable[[bool], None]
+"""Called with whether it is known now; False where it could not be read."""
+
 Outcome = tuple[int, bool]
 """A message's number in its room and whether it is new; the number is 0 where the message was refused."""
 
@@ -41,6 +44,15 @@ class MessageLog(Protocol):
 
     def append(self, runs: Sequence[Run], kept: Callable[[Sequence[list[Outcome]]], None]) -> None:
         """Keep a batch in its order, then call `kept` with each run's outcomes. One batch at a time."""
+
+    def remembers(self, room: str, after: int) -> bool:
+        """Whether `append` knows the ids of all messages of a room with numbers above `after`."""
+
+    def recall(self, room: str, sender: str, post_id: bytes, after: int, recalled: Recalled) -> None:
+        """Look whether a message was taken under a number above `after`, however long ago; later call `recalled`.
+
+        From then on `append` knows of it, until so many others are taken as are remembered.
+        """
 
     def last_seq(self, room: str) -> int:
         """The number of the room's last message, 0 before the first."""
@@ -54,6 +66,10 @@ class _RoomLog:
     """The numbers of one room. Ids live in two generations: a full young one becomes the old one."""
 
     last_seq: int = 0
+    young_after: int = 0
+    """The ids of messages with higher numbers are among the young."""
+    old_after: int = 0
+    """Those of messages with higher numbers than this are remembered."""
     young: dict[Hashable, int] = field(default_factory=dict)
     old: dict[Hashable, int] = field(default_factory=dict)
 
@@ -93,7 +109,25 @@ class MemoryLog:
         room.last_seq = seq
         if len(young) >= self._recent_ids:
             room.old, room.young = young, {}
+            room.old_after, room.young_after = room.young_after, seq
         return outcomes
+
+    def remembers(self, room: str, after: int) -> bool:
+        """Whether more cannot be known: nothing is remembered for longer."""
+        return True
+
+    def recall(self, room: str, sender: str, post_id: bytes, after: int, recalled: Recalled) -> None:
+        """There is nowhere to look."""
+        recalled(True)
+
+    def _remembered_after(self, room: str) -> int:
+        """The ids of a room's messages with higher numbers than this are remembered."""
+        return self._rooms[room].old_after if room in self._rooms else 0
+
+    def _remember(self, room: str, key: Hashable, seq: int) -> None:
+        """Of an older message the id is remembered for a while, too."""
+        if room in self._rooms:
+            self._rooms[room].young[key] = seq
 
     def _key(self, room: str, sender: str, post_id: bytes) -> Hashable:
         """What a message is known by in its room."""
@@ -108,7 +142,7 @@ class MemoryLog:
 
     def restore(self, room: str, last_seq: int, ids: Mapping[Hashable, int]) -> None:
         """Go on with a room that was kept, and what its latest messages are known by."""
-        self._rooms[room] = _RoomLog(last_seq, old=dict(ids))
+        self._rooms[room] = _RoomLog(last_seq, last_seq, last_seq - len(ids), old=dict(ids))
 
     def forget(self, room: str) -> None:
         """Drop the room's numbers and ids."""

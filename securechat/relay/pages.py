@@ -34,6 +34,12 @@ Read = Callable[[Page | None], None]
 """Takes a page; None where it could not be read."""
 
 
+FIND_ROWS: Final = 4_096
+"""Among how many messages an id is looked for at once, so that nothing waits for long."""
+Find = Callable[[int | None], None]
+"""Takes the number of a message, 0 where there is none; None where that could not be read."""
+
+
 class History(Protocol):
     """Reads messages that were kept."""
 
@@ -42,6 +48,9 @@ class History(Protocol):
 
     def read(self, room: str, first: int, read: Read) -> None:
         """Read messages of a room, from a number on, and call `read` with them, at once or later."""
+
+    def find(self, room: str, tag: bytes, after: int, up_to: int, found: Find) -> None:
+        """Look for a message by its tag, among those above a number and up to another, and call `found`."""
 
 
 class NoHistory:
@@ -52,3 +61,7 @@ class NoHistory:
     def read(self, room: str, first: int, read: Read) -> None:
         """There is nothing."""
         read(Page([], {}, is_last=True))
+
+    def find(self, room: str, tag: bytes, after: int, up_to: int, found: Find) -> None:
+        """There is nothing."""
+        found(0)

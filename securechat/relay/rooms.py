@@ -23,7 +23,7 @@ from os import urandom
 from securechat.relay.behind import Behind
 from securechat.relay.journal import BATCH, Keeping
 from securechat.relay.limits import RelayLimits
-from securechat.relay.log import MessageLog, Outcome, Run
+from securechat.relay.log import MessageLog, Outcome, Recalled, Run
 from securechat.relay.memberships import Memberships, People
 from securechat.relay.pages import History, NoHistory
 from securechat.relay.room import Client, Room
@@ -31,7 +31,7 @@ from securechat.relay.space import never
 from securechat.relay.telling import Telling
 from securechat.wire.codes import Code
 from securechat.wire.framing import frame
-from securechat.wire.messages import RUN_ITEMS, Ack, Append, Ask, Declined, Enter, Hand, Post, Seen
+from securechat.wire.messages import RUN_ITEMS, Ack, Append, Ask, Declined, Enter, Hand, Post, Repost, Seen
 
 
 @dataclass(slots=True, frozen=True)
@@ -102,6 +102,14 @@ class Rooms:
     def gone(self, client: Client) -> None:
         """Somebody's link is lost: they are here no more, after what they asked for before."""
         self._add(_Request(client, None))
+
+    def remembers(self, repost: Repost) -> bool:
+        """Whether it is known already whether a message was taken before."""
+        return self._log.remembers(repost.room, repost.after)
+
+    def recall(self, client: Client, repost: Repost, recalled: Recalled) -> None:
+        """Look whether somebody's message was taken before, whenever that was; then it can be posted again."""
+        self._log.recall(repost.room, client.name, repost.post_id, repost.after, recalled)
 
     def post(self, client: Client, post: Post) -> None:
         """Pass a run of sealed messages on to the other members, in its turn."""

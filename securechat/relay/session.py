@@ -42,6 +42,7 @@ from securechat.wire.messages import (
     Prekeys,
     Refused,
     Renew,
+    Repost,
     Seen,
     Want,
     Welcome,
@@ -267,6 +268,8 @@ class Session:
         """A message came from the client."""
         if isinstance(message, Post):
             self._post(message)
+        elif isinstance(message, Repost):
+            self._repost(message)
         elif isinstance(message, Goodbye):
             self._link.drop(farewell(Code.QUIT))
         elif isinstance(message, Hello):
@@ -335,6 +338,24 @@ class Session:
         if self._allowance.bounds_posts:
             self._read_slowly(self._allowance.wait_for_posts(count, size))
         self._rooms.post(self, post)
+
+    def _repost(self, repost: Repost) -> None:
+        """Post what may have been taken before, once that is known; what comes behind it waits as well."""
+        post = Post(repost.room, repost.epoch, [(repost.post_id, repost.sealed)])
+        if not self.may_post or self._rooms.remembers(repost):
+            self._post(post)
+            return
+
+        def recalled(is_known: bool) -> None:
+            if is_known:
+                self._post(post)
+            else:
+                # Whether it would be the second time nobody can say now.
+                self.fail()
+            self._link.read_on()
+
+        self._link.hold_reading()
+        self._rooms.recall(self, repost, recalled)
 
     def _is_in_window(self, more: int) -> bool:
         return self._unanswered + more <= self._limits.window

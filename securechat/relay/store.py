@@ -53,6 +53,11 @@ _PAGE_KEYS: Final = (
     "WHERE room = (SELECT id FROM rooms WHERE room_tag = ?1) AND from_seq <= ?3) "
     "SELECT row FROM of_room WHERE id >= (SELECT coalesce(max(id), 0) FROM of_room WHERE from_seq <= ?2)"
 )
+# By the numbers: an index of the tags would double what it costs to keep a message.
+_FIND: Final = (
+    "SELECT seq FROM messages WHERE room = (SELECT id FROM rooms WHERE room_tag = ?1) "
+    "AND seq > ?2 AND seq <= ?3 AND post_tag = ?4"
+)
 _CLEAR_SEEN: Final = (
     "UPDATE messages SET row = NULL WHERE id IN (SELECT id FROM messages "
     "WHERE room = (SELECT id FROM rooms WHERE room_tag = ?1) AND seq <= ?2 AND row IS NOT NULL LIMIT ?3)"
@@ -286,6 +291,11 @@ class Store:
         keys = self._all(_PAGE_KEYS, (tag, messages[0].seq, messages[-1].seq))
         opened = self._open([associated("epochs", tag)] * len(keys), [row for (row,) in keys])
         return Page(messages, {each[:_EPOCH_BYTES]: each[_EPOCH_BYTES:] for each in opened}, is_last)
+
+    def find(self, room: str, tag: bytes, after: int, up_to: int) -> int:
+        """The number of a room's message with this tag, above a number and up to another; 0 where there is none."""
+        found = self._all(_FIND, (room_tag(self._key, room), after, up_to, tag))
+        return int(found[0][0]) if found else 0
 
     def _waiting(self) -> list[KeyWaits]:
         found = self._all("SELECT row FROM handouts ORDER BY id")

@@ -272,6 +272,19 @@ class Post(_Wire, frozen=True, tag="Post"):
     items: Annotated[list[tuple[PostId, Sealed]], Meta(min_length=1, max_length=RUN_ITEMS)]
 
 
+class Repost(_Wire, frozen=True, tag="Repost"):
+    """A message that may have been taken on a link that was lost, sealed anew under the same id.
+
+    If it was, its number is above `after`: the number up to which its sender knew all messages before posting it.
+    """
+
+    room: RoomName
+    epoch: Epoch
+    after: Seq
+    post_id: PostId
+    sealed: Sealed
+
+
 class Ack(_Wire, frozen=True, tag="Ack"):
     """Posts that the relay has taken, each with its number in the room."""
 
@@ -347,7 +360,9 @@ FromRelay = (
 )
 """What a client may receive."""
 
-FromClient = Hello | Renew | Enter | Append | Want | Lookup | Hand | Ask | Post | Seen | Ping | Pong | Goodbye
+FromClient = (
+    Hello | Renew | Enter | Append | Want | Lookup | Hand | Ask | Post | Repost | Seen | Ping | Pong | Goodbye
+)
 """What the relay may receive."""
 
 Message = FromRelay | FromClient

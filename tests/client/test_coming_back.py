@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from securechat.client.events import Error, Gap, Held, Keyed, Link, Missed, Unreadable
@@ -33,7 +34,8 @@ class KeptTown(Town):
     def start_relay(self) -> None:
         """Start a relay with what its store has."""
         journal = Journal(self.clock, Turn(self.clock), self.keep)
-        owners, bans, log = KeptOwners(journal), KeptBans(journal), KeptLog(journal, KEY)
+        history = StoredHistory(self.store, partial(self.clock.callLater, 0))
+        owners, bans, log = KeptOwners(journal), KeptBans(journal), KeptLog(journal, KEY, history)
         self.factory = RelayFactory(
             self.clock,
             self.now_ms,
@@ -42,7 +44,7 @@ class KeptTown(Town):
             owners=owners,
             bans=bans,
             journal=journal,
-            history=StoredHistory(self.store),
+            history=history,
             is_full=lambda: self.is_full,
         )
         restore(self.store.load(), owners, bans, log, self.factory.rooms.memberships)

@@ -104,7 +104,8 @@ class RoomTests(ClosedCase):
     def test_logging_in(self) -> None:
         """Nobody logs in under it: the relay ends that link, and the others hear each other as before."""
         mallory = person("mallory")
-        for length, code in ((4_096, Code.BAD_FIELD), (60, Code.BAD_CERTIFICATE)):
+        lengths = (4_096, Code.OVERSIZED_FRAME), (1_024, Code.BAD_FIELD), (60, Code.BAD_CERTIFICATE)
+        for length, code in lengths:
             protocol = RelayProtocol(self.town_.factory, None)
             transport = MemoryTransport(self.town_.clock, protocol)
             self.addCleanup(transport.lose)

@@ -33,6 +33,7 @@ from securechat.wire.messages import (
     Pong,
     Post,
     Refused,
+    Repost,
     SessionKey,
 )
 from tests.faults.ackcheck import Life
@@ -134,7 +135,8 @@ class Member:
 
     async def _post(self, peer: Peer, epoch: bytes) -> None:
         """Repeat what was not answered, and then say something every now and then."""
-        self._say(peer, epoch, list(self.unanswered))
+        for each in self.unanswered:
+            peer.send(Repost(self.room, epoch, 0, each, self._sealed(each)))
         await asyncio.sleep(random() * self._pace.every_s)
         while True:
             if self.posts and len(self.unanswered) <= MOST_UNANSWERED - self._pace.run:
@@ -146,7 +148,10 @@ class Member:
     def _say(self, peer: Peer, epoch: bytes, ids: list[bytes]) -> None:
         for at in range(0, len(ids), 50):
             some = ids[at : at + 50]
-            peer.send(Post(self.room, epoch, [(each, each.ljust(self._pace.size, b"x")) for each in some]))
+            peer.send(Post(self.room, epoch, [(each, self._sealed(each)) for each in some]))
+
+    def _sealed(self, post_id: bytes) -> bytes:
+        return post_id.ljust(self._pace.size, b"x")
 
     def _hear(self, peer: Peer, message: Message) -> None:
         match message:

@@ -104,6 +104,10 @@ class RefusedTests(harness.PeerCase):
             "map for an item": ["Post", "#a", EPOCH, [{"id": ID}]],
             "nothing sealed": ["Post", "#a", EPOCH, [[ID, b""]]],
             "16,601 sealed": ["Post", "#a", EPOCH, [[ID, bytes(16_601)]]],
+            "negative after": ["Repost", "#a", EPOCH, -1, ID, b"sealed"],
+            "short id again": ["Repost", "#a", EPOCH, 0, ID[1:], b"sealed"],
+            "nothing sealed again": ["Repost", "#a", EPOCH, 0, ID, b""],
+            "16,601 sealed again": ["Repost", "#a", EPOCH, 0, ID, bytes(16_601)],
             "unknown code": ["Goodbye", "nope", ""],
             "long reason": ["Goodbye", "quit", "x" * 201],
         }
@@ -117,6 +121,7 @@ class RefusedTests(harness.PeerCase):
             ["Enter", "#a", 0, 0],
             ["Append", "#a", b"entry"],
             ["Post", "#a", EPOCH, [[ID, b"sealed"]]],
+            ["Repost", "#a", EPOCH, 0, ID, b"sealed"],
             ["Want", [EPOCH]],
             ["Lookup", "alice"],
             ["Hand", "#a", [[EPOCH, b"blob"]]],

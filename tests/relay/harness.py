@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from securechat.e2e.identity import Person
 from securechat.relay.factory import RelayFactory
 from securechat.relay.limits import RelayLimits
-from securechat.relay.log import MemoryLog, MessageLog, Outcome, Run
+from securechat.relay.log import MemoryLog, MessageLog, Outcome, Recalled, Run
 from securechat.relay.protocol import RelayProtocol
 from securechat.signed.entries import Policy
 from securechat.signed.roster import Roster as Log
@@ -259,6 +259,14 @@ class LaterLog:
         ((runs, kept),) = self.waiting
         self.waiting = []
         self.memory.append(runs, kept)
+
+    def remembers(self, room: str, after: int) -> bool:
+        """All that it knows it knows at once."""
+        return True
+
+    def recall(self, room: str, sender: str, post_id: bytes, after: int, recalled: Recalled) -> None:
+        """There is nowhere to look."""
+        raise AssertionError
 
     def last_seq(self, room: str) -> int:
         """The number of the room's last message."""

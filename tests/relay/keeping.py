@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,7 @@ from securechat.relay.factory import RelayFactory
 from securechat.relay.journal import Journal
 from securechat.relay.kept import KeptBans, KeptLog, KeptOwners, restore
 from securechat.relay.limits import RelayLimits
-from securechat.relay.pages import Page, Read
+from securechat.relay.pages import Find, Page, Read
 from securechat.relay.records import Record
 from securechat.relay.storage_key import StorageKey
 from securechat.relay.store import Store
@@ -69,9 +70,12 @@ class StoredHistory:
 
     missing = Code.EXPIRED
 
-    def __init__(self, store: Store | None) -> None:
+    def __init__(self, store: Store | None, later: Callable[[Callable[[], None]], object]) -> None:
         self.held = False
+        self._later = later
+        self.fails = False
         self.pages = 0
+        self.looked = 0
         self._store = store
         self._waiting: list[Callable[[], None]] = []
 
@@ -82,6 +86,15 @@ class StoredHistory:
         self._waiting.append(lambda: read(page))
         if not self.held:
             self.let_go()
+
+    def find(self, room: str, tag: bytes, after: int, up_to: int, found: Find) -> None:
+        """Look for a message."""
+        seq = 0 if self._store is None else self._store.find(room, tag, after, up_to)
+        self.looked += 1
+        self._waiting.append(lambda: found(None if self.fails else seq))
+        if not self.held:
+            # Never at once: see `MessageLog.recall`.
+            self._later(self.let_go)
 
     def let_go(self) -> None:
         """Hand out what was read."""
@@ -104,8 +117,8 @@ class KeptRelay(Relay):
         self.journal = Journal(self.clock, Turn(self.clock), self.disk.write)
         owners = KeptOwners(self.journal)
         bans = KeptBans(self.journal)
-        log = KeptLog(self.journal, KEY)
-        self.history = StoredHistory(store)
+        self.history = StoredHistory(store, partial(self.clock.callLater, 0))
+        self.kept_log = log = KeptLog(self.journal, KEY, self.history)
         self.factory = RelayFactory(
             self.clock,
             self.now_ms,

@@ -27,6 +27,7 @@ from securechat.wire.messages import (
     Pong,
     Post,
     Refused,
+    Repost,
     Roster,
     SealedKey,
     Seen,
@@ -94,7 +95,8 @@ class DurableCase(SynchronousTestCase):
         numbers: dict[bytes, int] = {}
         for at in range(0, len(ids), 64):
             some = ids[at : at + 64]
-            talker.send(Post(ROOM, epoch, [(each, each * 10) for each in some]))
+            for each in some:
+                talker.send(Repost(ROOM, epoch, 0, each, each * 10))
             for message in talker.messages():
                 assert not isinstance(message, Declined), message.code
                 if isinstance(message, Ack):

@@ -49,6 +49,7 @@ from securechat.wire.messages import (
     Present,
     Refused,
     Renew,
+    Repost,
     Roster,
     SealedKey,
     Seen,
@@ -200,6 +201,10 @@ EDGES: Final[list[tuple[type, dict[str, tuple[list[Any], list[Any]]]]]] = [
                 ],
             ),
         },
+    ),
+    (
+        Repost,
+        {"room": ROOM, "epoch": BYTES32, "after": SEQ, "post_id": SESSION, "sealed": opaque(SEALED_BYTES)},
     ),
     (
         Ack,
