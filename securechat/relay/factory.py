@@ -28,6 +28,7 @@ from securechat.relay.protocol import RelayProtocol
 from securechat.relay.rooms import Rooms
 from securechat.relay.session import ClientLink, Session
 from securechat.relay.space import never
+from securechat.relay.turns import Turns
 from securechat.relay.wall import Wall
 from securechat.wire.codes import Code
 from securechat.wire.framing import farewell
@@ -49,7 +50,7 @@ LOGIN_RESULTS: Final = (
 
 
 class Unwelcome(Protocol):
-    """Ends a connection that is one too many, at the end of this turn; see `listening.Doorstep` for sooner.
+    """Ends a connection that is one too many, at the end of this turn; see `door.Doorstep` for sooner.
 
     A factory may say None instead, but what Twisted wraps around factories (TLS, HAProxy) fails on that.
     """
@@ -118,6 +119,8 @@ class RelayFactory(Factory):
             history=history,
             expiry_ms=self.wall.now_ms,
         )
+        self.turns = Turns(clock, limits.strangers_per_s)
+        """When strangers are listened to; see `listening`."""
         self._attempts = Attempts(clock)
         self.in_flight = InFlight(limits.unanswered_bytes, partial(clock.callLater, 0))
         """The posts of all clients that wait for their answers."""
@@ -199,10 +202,12 @@ class RelayFactory(Factory):
         )
 
     def connected(self, link: RelayProtocol) -> None:
-        """A connection was made; whoever has kept us waiting for longest makes room for it."""
+        """A connection was made; whoever has kept us waiting for longest makes room for it, if anybody does."""
         self._strangers[link] = None
-        # Those already cut off stay in the list until the reactor's next turn, and one turn accepts many.
-        for oldest in list(islice(self._strangers, max(0, len(self._strangers) - self.limits.handshakes))):
+        # Those already cut off stay in the list until the reactor's next turn, and one turn accepts several.
+        too_many = max(0, len(self._strangers) - self.limits.handshakes)
+        silent = (each for each in self._strangers if not each.is_in_line)
+        for oldest in list(islice(silent, too_many)):
             oldest.cut_off()
 
     def logged_in(self, link: RelayProtocol) -> None:

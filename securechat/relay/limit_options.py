@@ -59,6 +59,13 @@ LIMITS: Final = (
     # Who may come.
     LimitOption("max-clients", "max_clients", 1, 10**6, "Clients at once. 2 gives a private line.", "m"),
     LimitOption("max-strangers", "handshakes", 1, 10**6, "Connections at once that have not logged in."),
+    LimitOption(
+        "stranger-rate",
+        "strangers_per_s",
+        0,
+        10**6,
+        "New connections a second that are listened to, the others waiting in line; 0: any number.",
+    ),
     LimitOption("login-seconds", "handshake_s", 0.1, 600, "Seconds from a connection to its login."),
     LimitOption("per-address", "per_address", 1, 10**6, "Connections at once from one address."),
     LimitOption(

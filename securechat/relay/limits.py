@@ -15,7 +15,10 @@ class RelayLimits:
     """Clients logged in at once; 2 makes the server of the original."""
 
     handshakes: int = 512
-    """Connections that have not logged in; over it the oldest of them is cut off."""
+    """Connections that have not logged in; over it the oldest is cut off that has said nothing, or the newest."""
+
+    strangers_per_s: float = 400.0
+    """Connections a second that are listened to for the first time; the others wait in line. 0 is no bound."""
 
     handshake_s: float = 10.0
     """From the connection to `Welcome`, the TLS handshake included."""

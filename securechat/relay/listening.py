@@ -26,16 +26,19 @@ from twisted.internet.interfaces import (
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 
 from securechat.relay.buckets import ip_of
+from securechat.relay.door import Doorstep
 from securechat.relay.errors import RelayError
 from securechat.relay.factory import RelayFactory
 from securechat.relay.limits import Network
-from securechat.relay.proxied import Doorstep, ProxiedFactory, Uncounted
+from securechat.relay.proxied import ProxiedFactory, Uncounted
 from securechat.wire.address import Address
 
 DEFAULT_LISTEN: Final = "tcp:12345:interface=127.0.0.1"
 
 BACKLOG: Final = 4_096
 """What the kernel is asked to hold of connections that we have not taken yet; it may hold less, see somaxconn."""
+
+ACCEPTED_AT_ONCE: Final = 4
 
 _OWN_TLS: Final = frozenset({"tls", "ssl"})
 
@@ -74,7 +77,8 @@ class Listener:
         """What to give to the endpoint."""
         counted: IProtocolFactory = Uncounted(factory) if self.by_proxy else factory
         inner = TLSFactory(protection.tls, False, counted) if self.wrap and protection.tls is not None else counted
-        return ProxiedFactory(inner, factory, self._trusts) if self.by_proxy else Doorstep(inner)
+        at_door = Doorstep(inner, factory.turns)
+        return ProxiedFactory(at_door, factory, self._trusts) if self.by_proxy else at_door
 
     def _trusts(self, address: IAddress) -> bool:
         ip = ip_of(address)
@@ -141,6 +145,22 @@ def deepen_backlog(port: IListeningPort, description: str) -> None:
     socket = getattr(port, "socket", None)
     if socket is not None and "backlog=" not in description:
         socket.listen(BACKLOG)
+
+
+def accept_few_at_once(port: IListeningPort) -> None:
+    """Accept no more than so many connections in one turn of the reactor, however many there are.
+
+    Twisted accepts a hundred, and more when there are more; everybody else would wait for all of them.
+    """
+    accept = getattr(port, "doRead", None)
+    if accept is None:
+        return
+
+    def accept_few() -> None:
+        port.numberAccepts = ACCEPTED_AT_ONCE  # type: ignore[attr-defined]
+        accept()
+
+    port.doRead = accept_few  # type: ignore[attr-defined]
 
 
 def bound_send_buffer(port: IListeningPort, size: int) -> None:

@@ -60,6 +60,8 @@ class RelayProtocol(MessageProtocol):
         super().__init__(hub.clock, hub.gate)
         limits = hub.limits
         self.network = network
+        self.is_in_line = False
+        """Whether it is we who let it wait, having something to listen to."""
         self.MAX_LENGTH = STRANGER_FRAME_BYTES
         self.ping_s = limits.ping_s
         self.outbox_bytes = limits.outbox_bytes

@@ -11,32 +11,9 @@ from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from zope.interface import implementer
 
+from securechat.relay.door import link_of
 from securechat.relay.factory import RelayFactory, Unwelcome
 from securechat.relay.protocol import RelayProtocol
-
-
-def _link_of(protocol: IProtocol) -> IProtocol:
-    """What is inside of TLS, if there is any."""
-    return protocol.wrappedProtocol if isinstance(protocol, ProtocolWrapper) else protocol
-
-
-@implementer(IProtocolFactory)
-class Doorstep:
-    """Closes a connection that is one too many as it is accepted: its descriptor is free again at once."""
-
-    def __init__(self, inner: IProtocolFactory) -> None:
-        self._inner = inner
-
-    def buildProtocol(self, addr: IAddress) -> IProtocol | None:
-        """A protocol, or None."""
-        protocol = self._inner.buildProtocol(addr)
-        return None if protocol is None or isinstance(_link_of(protocol), Unwelcome) else protocol
-
-    def doStart(self) -> None:
-        """Nothing to begin."""
-
-    def doStop(self) -> None:
-        """Nothing to end."""
 
 
 @implementer(IProtocolFactory)
@@ -73,9 +50,11 @@ class ProxiedFactory(WrappingFactory["Proxied"]):
             self._relay.refused_addresses += 1
             return Unwelcome()
         protocol = self.wrappedFactory.buildProtocol(addr)
-        assert protocol is not None
-        link = _link_of(protocol)
-        return Proxied(self, protocol, addr, self._relay, link) if isinstance(link, RelayProtocol) else Unwelcome()
+        if protocol is None:
+            return Unwelcome()
+        link = link_of(protocol)
+        assert isinstance(link, RelayProtocol)
+        return Proxied(self, protocol, addr, self._relay, link)
 
 
 class Proxied(ProtocolWrapper):

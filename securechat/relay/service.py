@@ -14,6 +14,7 @@ from securechat.relay.factory import RelayFactory
 from securechat.relay.listening import (
     Listener,
     Protection,
+    accept_few_at_once,
     bound_send_buffer,
     cannot_listen,
     check_protection,
@@ -68,6 +69,7 @@ class RelayService(Service):
         check_protection(listener, host, self._protection)
         bound_send_buffer(port, self.factory.limits.send_buffer)
         deepen_backlog(port, listener.description)
+        accept_few_at_once(port)
         address = public_address(listener, host, self._protection, self._host)
         self.addresses.append(address)
         self._log.info("relay listens at {address}", address=str(address))

@@ -7,6 +7,7 @@ says `began`, and at its end how much they did.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -16,7 +17,7 @@ from typing import Final
 from securechat.wire.address import Address, parse
 from securechat.wire.messages import Ack, Post, SessionKey
 from tests.faults import swarm
-from tests.faults.mutators import MUTATORS
+from tests.faults.mutators import MUTATORS, codes_of_stranger
 from tests.faults.swarm import Peer
 from tests.relay.harness import post_id
 from tests.relay.people import Chain, person
@@ -24,6 +25,8 @@ from tests.relay.people import Chain, person
 AT_ONCE: Final = 50
 LONGEST_S: Final = 300.0
 FLOOD_S: Final = 8.0
+OURS: Final = f"hostile{os.getpid()}-"
+"""What the names of this process begin with: it has keys of its own."""
 
 
 def malformed(address: Address, count: int, per_s: float) -> int:
@@ -39,8 +42,9 @@ def malformed(address: Address, count: int, per_s: float) -> int:
             data, codes = MUTATORS[number % len(MUTATORS)](random)
             peer = await Peer.connect(address)
             if number // len(MUTATORS) % 2:
-                await peer.login(f"peer{number % 2_000}")
+                await peer.login(f"{OURS}{number % 2_000}")
             else:
+                codes = codes_of_stranger(data, codes)
                 await peer.message()
             peer.writer.write(data)
             end = await peer.end()
@@ -80,7 +84,7 @@ def flood(address: Address, count: int, per_s: float) -> int:
         async def act() -> None:
             nonlocal acked
             peer = await Peer.connect(address)
-            name, room = f"flooder{number}", f"#flood{number}"
+            name, room = f"{OURS}{number}", f"#{OURS}{number}"
             await peer.login(name)
             peer.send(Chain(room).found(person(name)))
             epoch = (await peer.until(SessionKey)).epoch

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from securechat.relay.protocol import STRANGER_FRAME_BYTES
 from securechat.wire.messages import FRAME_BYTES
 from tests.wire.harness import framed
 
@@ -123,3 +124,9 @@ MUTATORS: Final[tuple[Mutator, ...]] = (
     out_of_bounds,
     no_array,
 )
+
+
+def codes_of_stranger(data: bytes, codes: frozenset[str]) -> frozenset[str]:
+    """The codes by which it is refused of whoever has not logged in: their frames are short."""
+    length = int.from_bytes(data[:4], "big")
+    return frozenset({"oversized-frame"}) if length > STRANGER_FRAME_BYTES else codes

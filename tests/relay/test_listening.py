@@ -16,6 +16,7 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.relay.certificate import load_or_make, tls_options
+from securechat.relay.door import Stranger
 from securechat.relay.errors import RelayError
 from securechat.relay.factory import RelayFactory
 from securechat.relay.limits import RelayLimits
@@ -32,6 +33,7 @@ from securechat.relay.listening import (
     public_address,
 )
 from securechat.relay.log import MemoryLog
+from securechat.relay.protocol import RelayProtocol
 from securechat.wire.address import parse
 
 NOWHERE: Final = IPv4Address("TCP", "192.0.2.1", 12345)
@@ -57,8 +59,9 @@ class EndpointTests(SynchronousTestCase):
         protocol: Any = (
             listener(self.reactor, description).factory(self.factory, protection).buildProtocol(LOOPBACK)
         )
-        inner = getattr(protocol, "wrappedProtocol", protocol)
-        return isinstance(protocol, TLSMemoryBIOProtocol) or isinstance(inner, TLSMemoryBIOProtocol)
+        while not isinstance(protocol, RelayProtocol | TLSMemoryBIOProtocol):
+            protocol = protocol.inner if isinstance(protocol, Stranger) else protocol.wrappedProtocol
+        return isinstance(protocol, TLSMemoryBIOProtocol)
 
     def test_tls_around(self) -> None:
         """TCP in all its forms gets TLS; Unix sockets and endpoints that bring their own do not."""

@@ -47,6 +47,7 @@ class ProxiedTests(SynchronousTestCase):
 
     def begin(self, **limits: Any) -> None:
         """A relay that trusts one proxy."""
+        limits.setdefault("strangers_per_s", 0)
         self.reactor = MemoryReactorClock()
         self.factory = RelayFactory(self.reactor, lambda: NOW_MS, MemoryLog(), RelayLimits(**limits))
         found = listener(self.reactor, "haproxy:tcp:0", [ip_network("192.0.2.200/31")])
