@@ -49,6 +49,9 @@ class Front(Protocol):
     def tell(self, event: Event) -> None:
         """Something happened."""
 
+    def is_taken(self) -> bool:
+        """Whether all that was told is out of our hands, as far as that can be done now."""
+
     def close(self) -> Deferred[None]:
         """Tell nothing more; fires when the terminal or the pipe is as it was."""
 
@@ -199,9 +202,11 @@ class Client:
             archive=archive,
             failed=self._lost_ledger,
             history_days=getattr(options, "history", 0),
+            is_taken=lambda: self.front.is_taken(),
         )
         self._keeper.pack = self.conversation.pack
         self._keeper.stored = self.conversation.stored
+        self._keeper.is_taken = lambda: self.front.is_taken()
         self._expiring = LoopingCall(self.conversation.expire)
         self._expiring.clock = reactor
 
@@ -327,7 +332,7 @@ def _interactive(client: Client) -> None:
 
 def _piped(client: Client, stdin: int | None) -> Pipe:
     """The line mode, reading standard input where it is given."""
-    from twisted.internet.stdio import StandardIO
+    from securechat.client.standard import Standard
 
     options = client.options
     pipe = Pipe(
@@ -340,7 +345,6 @@ def _piped(client: Client, stdin: int | None) -> Pipe:
     )
     client.front = pipe
     # A command that reads nothing gets a pipe that never ends, rather than an end that it would take for its own.
-    standard_io: Any = StandardIO  # mypy takes the one of Windows, which has other arguments
-    standard_io(pipe, os.pipe()[0] if stdin is None else stdin, reactor=client.reactor)
+    Standard(pipe, os.pipe()[0] if stdin is None else stdin, reactor=client.reactor)
     pipe.start(client.conversation, client.link)
     return pipe

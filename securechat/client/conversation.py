@@ -25,6 +25,7 @@ from securechat.client.events import (
 from securechat.client.following import Following
 from securechat.client.hearing import Hearing, Opener
 from securechat.client.ledger import Ledger, Line, NoLedger
+from securechat.client.lines import Lines
 from securechat.client.membership import Membership
 from securechat.client.ordered import InOrder
 from securechat.client.people import People, Then, why_no_name
@@ -66,13 +67,15 @@ class Conversation:
         archive: Archive | None = None,
         failed: Callable[[ClientError], None] = lambda _: None,
         history_days: int = 0,
+        is_taken: Callable[[], bool] = lambda: True,
     ) -> None:
         """Take our keys, the worker, what sends to the relay, where events go, and the clock (wall time).
 
         `keep` hears whenever something changed that the key store must have some time, `keep_now` when it must have
         it before anything else is told or sent: see `keeping`. `later` calls something after so many seconds.
         `failed` hears of a `ledger`, and of an `archive` beside it, that cannot be written or read.
-        `history_days` is for how long what is said in the rooms that we found is kept.
+        `history_days` is for how long what is said in the rooms that we found is kept, `is_taken` says whether what
+        was told is out of our hands.
         """
         self.name = secrets.person.name
         self._random = random
@@ -84,6 +87,7 @@ class Conversation:
         self._now_ms = now_ms
         in_order = InOrder(tell)
         self._tell = in_order.tell
+        self._lines = Lines(self._ledger, in_order, is_taken, self._flush_soon)
         self._hearing = Hearing(
             self.name, worker, in_order, send, now_ms, keep, self._ledger, self._archive, self._flush
         )
@@ -123,7 +127,7 @@ class Conversation:
 
     def _flush(self) -> None:
         """Have on the disk what was said, and what is about to be told."""
-        self._ledger.keep_only(each for room in self._rooms.by_name.values() for each in room.outbox)
+        self._lines.keep_only(each for room in self._rooms.by_name.values() for each in room.outbox)
         try:
             self._ledger.flush()
         except ClientError as wrong:

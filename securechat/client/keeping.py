@@ -7,7 +7,8 @@ another one under that name for the first.
 Within a second: the sessions of others, which move with every message, and the prekeys that we last sealed to.
 What a crash takes of them does no harm to a secret: a session goes back by a second, so the relay could show the
 messages of that second once more, each still authentic, and a key that is gone is asked for again. A write of the
-store for every message, forced to the disk, would cost more than the message.
+store for every message, forced to the disk, would cost more than the message. And never before what was told is
+taken by whoever reads it: what the store says was told is not told again.
 """
 
 from collections.abc import Callable
@@ -33,6 +34,8 @@ class Keeper:
         self.pack: Callable[[], None] = lambda: None
         self.stored: Callable[[], None] = lambda: None
         """Hears whenever the store was written."""
+        self.is_taken: Callable[[], bool] = lambda: True
+        """Asks whether all that was told is out of our hands: what the store has is not told again."""
         self._file = file
         self._store = store
         self._clock = clock
@@ -40,9 +43,16 @@ class Keeper:
         self._call: IDelayedCall | None = None
 
     def soon(self) -> None:
-        """Something changed that may wait."""
+        """Something changed that may wait: for a second, and until what was told is taken."""
         if self._call is None:
-            self._call = self._clock.callLater(SAVE_S, self.now)
+            self._call = self._clock.callLater(SAVE_S, self._waited)
+
+    def _waited(self) -> None:
+        self._call = None
+        if self.is_taken():
+            self.now()
+        else:
+            self.soon()
 
     def now(self) -> None:
         """Write at once; a failure is told, and ends the client."""
@@ -56,6 +66,8 @@ class Keeper:
         call, self._call = self._call, None
         if call is not None and call.active():
             call.cancel()
+        # As much of it as can be: what waits now does not wait for the reader of a pipe.
+        self.is_taken()
         self.pack()
         self._file.save(self._store)
         self.stored()

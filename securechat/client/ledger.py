@@ -1,12 +1,12 @@
 """What must survive a client that is killed: what was said and not acknowledged, and what was told already.
 
-A line is on the disk before it is posted, and goes with its acknowledgement; the next run of the program says it
-again under the same id, so that the relay takes it once. The number of a message is on the disk before it is shown,
-and goes when the key store has been written: that goes back by a second when the program is killed, and what came
-in that second comes again. Nobody knows whether it was shown, so it is shown, and marked.
+A line is on the disk before it is posted, and goes when its acknowledgement has been told; the next run of the
+program says it again under the same id, so that the relay takes it once. The number of a message is on the disk
+before it is shown, and goes when the key store has been written: that goes back by a second when the program is
+killed, and what came in that second comes again. Nobody knows whether it was shown, so it is shown, and marked.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from contextlib import closing
 from typing import Final, NamedTuple, Protocol
 
@@ -35,8 +35,12 @@ class Ledger(Protocol):
     def say(self, line: Line) -> None:
         """Somebody has said something."""
 
-    def keep_only(self, post_ids: Iterable[bytes]) -> None:
-        """Of what was said, only this is not acknowledged or given up."""
+    @property
+    def lines(self) -> Set[bytes]:
+        """The ids of what was said and not forgotten."""
+
+    def forget(self, post_ids: Iterable[bytes]) -> None:
+        """It has been told what became of these."""
 
     def unsent(self) -> list[Line]:
         """What the last run of the program has left, in its order."""
@@ -60,8 +64,13 @@ class NoLedger:
     def say(self, line: Line) -> None:
         """Nothing is kept."""
 
-    def keep_only(self, post_ids: Iterable[bytes]) -> None:
+    @property
+    def lines(self) -> Set[bytes]:
         """Nothing is kept."""
+        return frozenset()
+
+    def forget(self, post_ids: Iterable[bytes]) -> None:
+        """Nothing was kept."""
 
     def unsent(self) -> list[Line]:
         """Nothing is left."""
@@ -113,9 +122,14 @@ class DiskLedger:
         self._file.put("INSERT INTO said (id, row) VALUES (?, ?)", self._next, row)
         self._next += 1
 
-    def keep_only(self, post_ids: Iterable[bytes]) -> None:
-        """Of what was said, only this is not acknowledged or given up."""
-        for post_id in self._said.keys() - set(post_ids):
+    @property
+    def lines(self) -> Set[bytes]:
+        """The ids of what was said and not forgotten."""
+        return self._said.keys()
+
+    def forget(self, post_ids: Iterable[bytes]) -> None:
+        """It has been told what became of these."""
+        for post_id in post_ids:
             self._file.put("DELETE FROM said WHERE id = ?", self._said.pop(post_id))
 
     def unsent(self) -> list[Line]:
@@ -148,7 +162,7 @@ class DiskLedger:
     def close(self) -> None:
         """Let go of it at the end of a run, when all that was not sent has been told so. Raises `ClientError`."""
         with closing(self._file):
-            self.keep_only(())
+            self.forget(list(self._said))
             self.flush()
             self._told.clear()
 

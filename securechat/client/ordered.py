@@ -21,17 +21,25 @@ class Slot:
         self._filled()
 
 
+Mark = Callable[[], None]
+
+
 class InOrder:
     """Passes events on to `tell`, none before those that were caused earlier."""
 
     def __init__(self, tell: Callable[[Event], None]) -> None:
         self._pass_on = tell
-        self._waiting: deque[Slot | Event] = deque()
+        self._waiting: deque[Slot | Event | Mark] = deque()
         self._passing = False
 
     def tell(self, event: Event) -> None:
         """Something happened."""
         self._waiting.append(event)
+        self._flush()
+
+    def after(self, call: Mark) -> None:
+        """Make `call` when all is told that has happened."""
+        self._waiting.append(call)
         self._flush()
 
     def hold(self) -> Slot:
@@ -53,6 +61,8 @@ class InOrder:
                 self._waiting.popleft()
                 if isinstance(head, Slot):
                     self._waiting.extendleft(reversed(head.events or []))
+                elif callable(head):
+                    head()
                 else:
                     self._pass_on(head)
         finally:

@@ -74,6 +74,9 @@ class StandardTransport(ITransport, IConsumer, Interface):
     def resumeProducing() -> None:
         """Read the input again."""
 
+    def flush() -> bool:
+        """Have the system take what was written; whether it has taken all."""
+
 
 class Flow(Protocol):
     """What the pipe needs of the link: to stop reading it."""
@@ -310,6 +313,10 @@ class Pipe(TwistedProtocol):
         assert self._talk is not None
         text = f"{self._talk.unacknowledged} messages were not acknowledged; the relay did not come back in time"
         self.finish(Exit.UNREACHABLE, text)
+
+    def is_taken(self) -> bool:
+        """Whether all that was told is in the pipe, so that its reader gets it whatever becomes of us."""
+        return self.transport is None or self._gone or self.transport.flush()
 
     # The end.
 

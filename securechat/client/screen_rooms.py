@@ -238,6 +238,9 @@ class Rooms:
     def _sent(self, event: events.Sent) -> None:
         room = self.room(event.room)
         room.log.waiting.pop(event.id or "", None)
+        if (self._conversation.name, event.text, event.seq) in room.recalled:
+            # The last run was killed when it had heard of this, and it stands above.
+            return
         self._add(room, self._body(self._conversation.name, event.text), self._now())
         if room is not self.shown and room.other is not None:
             self.remark(f"sent to {safe_name(room.other)} alone")

@@ -136,6 +136,10 @@ class Terminal:
             self._drawing = None
         device.stop()
 
+    def is_taken(self) -> bool:
+        """What is on the screen ends with us, and what is kept of it is shown again."""
+        return True
+
     def close(self) -> Deferred[None]:
         """The same, for whoever waits for it."""
         self.stop()

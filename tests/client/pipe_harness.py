@@ -27,6 +27,11 @@ class Standard(StringTransport):
         super().__init__()
         self.pipe = pipe
         self.closing = False
+        self.reader_takes = True
+
+    def flush(self) -> bool:
+        """Whether all of it is taken now."""
+        return self.reader_takes
 
     def loseConnection(self) -> None:
         """The output ends once it has been taken."""

@@ -121,21 +121,21 @@ class TalkingTests(ProgramCase):
         alice.writes({"text": "not sent"})
         (path,) = self.home.glob("keys/*.ledger")
 
-        def unsent(then: str = "") -> int:
+        def rows(table: str, then: str = "") -> int:
             with closing(connect(path)) as connection:
                 connection.executescript(then)
-                (count,) = connection.execute("SELECT count(*) FROM said").fetchone()
+                (count,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
             return int(count)
 
         end = time.monotonic() + LONG_S
-        while unsent() == 0 and time.monotonic() < end:
+        while not (rows("said") and rows("messages")) and time.monotonic() < end:
             time.sleep(0.02)
         alice.signals(SIGKILL)
         alice.ends()
-        before = unsent("UPDATE messages SET row = zeroblob(100)")
+        before = rows("said", "UPDATE messages SET row = zeroblob(100)")
         self.assertLess(0, before)
         status, lines, stderr = self.runs("chat", "alice", "--json", input=b'{"history": "#lobby"}\n')
-        self.assertEqual((status, len(stderr.splitlines()), unsent()), (1, 1, before), (lines, stderr))
+        self.assertEqual((status, len(stderr.splitlines()), rows("said")), (1, 1, before), (lines, stderr))
         self.assertIn("is damaged, or of other keys; remove it to begin a new one", stderr)
 
     def test_no_input(self) -> None:

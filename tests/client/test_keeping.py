@@ -52,6 +52,31 @@ class KeeperTests(SynchronousTestCase):
         self.assertEqual(self.written(), 2)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_until_taken(self) -> None:
+        """What may wait waits until all that was told is taken; what must not wait does not wait for that."""
+        taken = False
+        asked: list[int] = []
+
+        def is_taken() -> bool:
+            asked.append(self.packed)
+            return taken
+
+        self.keeper.is_taken = is_taken
+        self.keeper.soon()
+        self.clock.pump([SAVE_S] * 5)
+        self.assertEqual(self.written(), 0)
+        self.keeper.now()
+        self.assertEqual(self.written(), 1)
+        # It was asked for before it was packed, so that nothing is told in between.
+        self.assertEqual(asked[-1], 0)
+        self.keeper.soon()
+        self.clock.advance(SAVE_S)
+        self.assertEqual(self.written(), 1)
+        taken = True
+        self.clock.advance(SAVE_S)
+        self.assertEqual(self.written(), 2)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_at_once(self) -> None:
         """What must not wait is written before the call returns, and with it what waited."""
         self.keeper.soon()

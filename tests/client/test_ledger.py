@@ -62,7 +62,9 @@ class LedgerTests(SynchronousTestCase):
         """What was said is there for the next run, in its order, but for what was acknowledged."""
         ledger = self.filled()
         self.assertEqual([line(1), line(2), line(3)], self.open().unsent())
-        ledger.keep_only([line(1).post_id, line(3).post_id])
+        self.assertEqual({line(number).post_id for number in (1, 2, 3)}, set(ledger.lines))
+        ledger.forget([line(2).post_id])
+        self.assertEqual({line(number).post_id for number in (1, 3)}, set(ledger.lines))
         ledger.flush()
         again = self.open()
         self.assertEqual([line(1), line(3)], again.unsent())

@@ -292,6 +292,14 @@ class OutputTests(PipeCase):
         self.pipe.resumeProducing()
         self.assertEqual(self.flow.held, set())
 
+    def test_is_taken(self) -> None:
+        """What was told is taken when the system has it, or when nobody reads it any more."""
+        self.assertTrue(self.pipe.is_taken())
+        self.standard.reader_takes = False
+        self.assertFalse(self.pipe.is_taken())
+        self.pipe.writeConnectionLost()
+        self.assertTrue(self.pipe.is_taken())
+
     def test_producer(self) -> None:
         """The pipe is its output's producer until it closes."""
         self.assertIs(self.standard.producer, self.pipe)

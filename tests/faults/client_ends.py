@@ -47,6 +47,7 @@ class ClientEndCase(FaultCase):
         self.assertGreater(acked, times * LINES)
         silent = sum(len(self.untold([life for life in lives if life.name == name], last)) for name in NAMES)
         again = sum(len(life.again) for life in lives)
+        self.assertEqual(0, silent)
         self.measured(f"{times} kills, {acked} acknowledged, {again} shown again and marked, {silent} never")
         relay.ends()
 
