@@ -16,6 +16,7 @@ from securechat.relay.kept import KeptBans, KeptLog, KeptOwners, restore
 from securechat.relay.limits import RelayLimits
 from securechat.relay.pages import Find, Page, Read
 from securechat.relay.records import Record
+from securechat.relay.sqlite_store import SqliteStore
 from securechat.relay.storage_key import StorageKey
 from securechat.relay.store import Store
 from securechat.wire.codes import Code
@@ -25,9 +26,9 @@ from tests.relay.harness import Relay, RelayCase
 KEY: Final = StorageKey(b"k" * 32)
 
 
-def open_store(path: Path, key: StorageKey = KEY) -> Store:
+def open_store(path: Path, key: StorageKey = KEY) -> SqliteStore:
     """A store in a file."""
-    return Store(str(path), key, CpuEngine())
+    return SqliteStore(str(path), key, CpuEngine())
 
 
 def store_path(case: SynchronousTestCase) -> Path:

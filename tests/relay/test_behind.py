@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from securechat.relay.limits import RelayLimits
 from securechat.relay.pages import PAGE_BYTES, PAGE_ROWS
-from securechat.relay.rows import HOUR_MS, KEEP_HOURS
+from securechat.relay.store import HOUR_MS, KEEP_HOURS
 from securechat.signed.entries import Policy
 from securechat.wire.codes import Code
 from securechat.wire.messages import Ack, Delivery, Enter, Gap, Message, Roster, Seen, SessionKey

@@ -35,7 +35,7 @@ from securechat.relay.store import Store
 from securechat.relay.writer import EndedError, Writer
 from securechat.wire.messages import Goodbye
 from tests.relay.harness import of
-from tests.relay.keeping import KEY, KeptCase, open_store, store_path
+from tests.relay.keeping import KeptCase, open_store, store_path
 from tests.relay.people import person
 
 
@@ -102,7 +102,7 @@ class OfficeTests(KeptCase):
         self.addCleanup(self.store.close)
         self.here = self.kept_relay(self.store)
         self.writer = AtOnce(self.store)
-        self.office = Office(self.here.factory, cast(Writer, self.writer), KEY, self.path, self.here.now_ms)
+        self.office = Office(self.here.factory, cast(Writer, self.writer), self.path, self.here.now_ms)
         self.alice, self.bob = self.here.room("#tea", "alice", "bob")
 
     def ask(self, request: Request) -> tuple[list[Answer], str]:
