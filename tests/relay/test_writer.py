@@ -24,7 +24,7 @@ from securechat.relay.store import HOUR_MS, KEEP_HOURS, NOBODY, TIDY_ROWS, Store
 from securechat.relay.writer import EndedError, Writer
 from tests.relay.keeping import KEY, store_path
 from tests.relay.people import NOW_MS
-from tests.relay.test_store import founded, message
+from tests.relay.store_contract import founded, message
 
 REACTOR: Any = reactor
 
