@@ -10,6 +10,7 @@ from typing import Final
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.crypto.cpu import CpuEngine
+from securechat.relay.bus import Bus
 from securechat.relay.factory import RelayFactory
 from securechat.relay.journal import Journal
 from securechat.relay.kept import KeptBans, KeptLog, KeptOwners, restore
@@ -112,6 +113,7 @@ class KeptRelay(Relay):
         store: Store | None = None,
         limits: RelayLimits | None = None,
         is_full: Callable[[], bool] = lambda: False,
+        bus: Bus | None = None,
     ) -> None:
         super().__init__()
         self.disk = Disk(self, store)
@@ -130,6 +132,7 @@ class KeptRelay(Relay):
             journal=self.journal,
             is_full=is_full,
             history=self.history,
+            bus=bus,
         )
         if store is not None:
             restore(store.load(), owners, bans, log, self.factory.rooms.memberships)
@@ -157,8 +160,9 @@ class KeptCase(RelayCase):
         store: Store | None = None,
         limits: RelayLimits | None = None,
         is_full: Callable[[], bool] = lambda: False,
+        bus: Bus | None = None,
     ) -> KeptRelay:
         """A relay that is looked after at the end."""
-        relay = KeptRelay(store, limits, is_full)
+        relay = KeptRelay(store, limits, is_full, bus)
         self.addCleanup(relay.end, self)
         return relay
