@@ -211,10 +211,12 @@ class ReachedTests(HistoryCase):
         self.assertEqual([1], numbers(bob.hears()))
 
     @given(
-        st.lists(st.sampled_from(["say", "say", "long", "stop", "read", "leave", "keep", "late"]), max_size=50),
+        st.lists(
+            st.sampled_from(["say", "say", "long", "stop", "read", "leave", "keep", "keep", "late"]), max_size=50
+        ),
         st.lists(st.sampled_from(FATES), max_size=50),
     )
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=400, deadline=None)
     def test_whatever_gets_lost(self, steps: list[str], fates: list[str]) -> None:
         """Whatever becomes of hints: said again, how far the room is has each number told once, in order."""
         self.fates = fates
