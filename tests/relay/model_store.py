@@ -179,6 +179,11 @@ class ModelStore:
         needed = began[max(past, default=0) :]
         return Page(messages, {each.epoch: each.key for each in needed}, is_last=len(messages) == len(rest))
 
+    def find(self, room: str, tag: bytes, after: int, up_to: int) -> int:
+        """A number by its tag."""
+        messages = self._shelf.rooms.get(room, ModelRoom()).messages
+        return next((seq for seq, each in messages.items() if each.tag == tag and after < seq <= up_to), 0)
+
     def tidy(self, now_ms: int, seen: Mapping[str, int] = NOBODY) -> bool:
         """Delete some messages."""
         shelf = self._shelf

@@ -282,6 +282,22 @@ class StoreContract(SynchronousTestCase):
         self.assertNotIn(b"f" * 32, self.store.page("#tea", 1).keys)
         self.assertIn(b"f" * 32, self.store.page("#tea", 2).keys)
 
+    def test_find(self) -> None:
+        """A message's number is found by its tag, in its room and between two numbers, though all have seen it."""
+        self.store.commit([*founded("#tea"), *founded("#cake"), *(message("#tea", seq) for seq in range(1, 6))])
+        self.store.tidy(NOW_MS, {"#tea": 4})
+        tag = message("#tea", 3).tag
+        for room, after, up_to, expected in (
+            ("#tea", 0, 5, 3),
+            ("#tea", 2, 3, 3),
+            ("#tea", 3, 5, 0),
+            ("#tea", 0, 2, 0),
+            ("#cake", 0, 5, 0),
+            ("#nowhere", 0, 5, 0),
+        ):
+            self.assertEqual(expected, self.store.find(room, tag, after, up_to), (room, after, up_to))
+        self.assertEqual(0, self.store.find("#tea", message("#tea", 6).tag, 0, 6))
+
     # Tidying.
 
     def test_tidy(self) -> None:

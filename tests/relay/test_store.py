@@ -208,6 +208,8 @@ class StoreMachine(RuleBasedStateMachine):
             assert (found, bytes_found > size) == (count, count > 0)
             for first in range(1, 4):
                 assert self.store.page(name, first) == self.model.page(name, first)
+                tag = message(name, first).tag
+                assert self.store.find(name, tag, 1, 2) == self.model.find(name, tag, 1, 2)
 
 
 class ContractTests(store_contract.StoreContract):
