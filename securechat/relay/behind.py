@@ -5,8 +5,9 @@ Somebody has come back, or reads more slowly than a room talks: what is said is 
 log; meanwhile what is said is kept beside it, a page of that at most. Where the log had no more than that page, the
 two are all there is, and they are level; otherwise the next page follows when they have read this one.
 
-A page is asked for when all that was said is kept, so that nothing falls between the page and what is said next.
-One client has one page at a time, of one room after the other.
+A page is asked for when all that was said in the room is kept, so that nothing falls between the page and what is
+said next. Whoever comes to their page before that waits for a hint that the room has got further (see `bus`). One
+client has one page at a time, of one room after the other.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from itertools import chain, groupby
 from operator import attrgetter
 from typing import Final, NamedTuple
 
+from securechat.relay.bus import Bus
 from securechat.relay.journal import Keeping
 from securechat.relay.pages import PAGE_BYTES, History, Page, Told
 from securechat.relay.room import Client, Room
@@ -63,11 +65,14 @@ class Reader:
 class Behind:
     """Everybody who is behind."""
 
-    def __init__(self, history: History, journal: Keeping, last_seq: LastSeq) -> None:
+    def __init__(self, history: History, journal: Keeping, bus: Bus, last_seq: LastSeq) -> None:
         self._history = history
         self._journal = journal
         self._last_seq = last_seq
         self._readers: dict[Client, Reader] = {}
+        self._waiting: dict[str, dict[Reader, None]] = {}
+        """Those whose next page is of a room that is not kept as far as it goes."""
+        bus.hear_reached(self._reached)
 
     def __len__(self) -> int:
         """How many there are."""
@@ -103,8 +108,14 @@ class Behind:
 
     def _turn(self, reader: Reader) -> Iterator[bytes]:
         """Stands in line, and asks for the next page when all that stands before it has been read."""
-        self._journal.at_end(partial(self._ask, reader))
+        self._journal.at_turn_end(partial(self._ask, reader))
         yield from ()
+
+    def _reached(self, name: str, seq: int) -> None:
+        """A hint says that a room has got further: whoever waits for that looks whether it has, and may wait on."""
+        for reader in self._waiting.pop(name, ()):
+            # At once: at the end of the turn there would be more that is not kept.
+            self._ask(reader)
 
     def _ask(self, reader: Reader) -> None:
         if self._readers.get(reader.client) is not reader or reader.now is not None:
@@ -113,6 +124,9 @@ class Behind:
             del self._readers[reader.client]
             return
         name, (room, first) = next(iter(reader.rooms.items()))
+        if room.kept_seq < self._last_seq(name):
+            self._waiting.setdefault(name, {})[reader] = None
+            return
         reader.asks(name)
         room.joining[reader.client.name] = reader
         self._history.read(name, first, partial(self._read, reader, reader.page, room, first, self._last_seq(name)))

@@ -41,9 +41,10 @@ from securechat.relay.sealing import Sealing
 from securechat.relay.service import RelayService
 from securechat.relay.space import Space
 from securechat.relay.spare import Spare
+from securechat.relay.sqlite_store import lock_file, open_locked
 from securechat.relay.status import Probe, status_service
 from securechat.relay.storage_key import StorageKey, load_or_make
-from securechat.relay.store import Store, lock_file, open_locked
+from securechat.relay.store import Store
 from securechat.relay.systemd import Notifier
 from securechat.relay.writer import Writer
 from securechat.wire.outbox import Turn
@@ -162,7 +163,7 @@ def _durable(
         give_up=lambda: _give_up(reactor),
     )
     probes = [Probe("stuck", lambda: journal.committing_s < STUCK_S), Probe("full", lambda: not space.is_full())]
-    office = Office(relay.factory, writer, key, path, _now_ms)
+    office = Office(relay.factory, writer, path, _now_ms)
     admin = AdminService(reactor, directory, AdminFactory(reactor, office.carry_out), office.drop_copies)
 
     def disk() -> Disk:

@@ -7,8 +7,10 @@ a new one takes the place of the old one.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Generic, Protocol, TypeVar
+from itertools import count
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
+from securechat.relay.bus import Bus
 from securechat.relay.space import never
 from securechat.wire.codes import Code
 
@@ -114,6 +116,14 @@ class Replaceable(Protocol):
 Holder = TypeVar("Holder", bound=Replaceable)
 
 
+class _Held(NamedTuple, Generic[Holder]):
+    """A name's link here."""
+
+    holder: Holder
+    term: int
+    """The later of two has the name."""
+
+
 class Directory(Generic[Holder]):
     """At most `max_names` owners, of whom at most `max_clients` are logged in, each once."""
 
@@ -123,14 +133,19 @@ class Directory(Generic[Holder]):
         max_clients: int,
         max_names: int,
         is_banned: Callable[[bytes], bool],
+        bus: Bus,
         is_full: Callable[[], bool] = never,
     ) -> None:
+        self._bus = bus
+        self._terms: Iterator[int] = count(1)
+        """Of all logins here. Several nodes would count in the row of a name."""
         self._owners = owners
         self._max_clients = max_clients
         self._max_names = max_names
         self._is_full = is_full
         self._is_banned = is_banned
-        self._holders: dict[bytes, Holder] = {}
+        self._holders: dict[bytes, _Held[Holder]] = {}
+        bus.hear_moved(self._moved)
 
     def __len__(self) -> int:
         """How many are logged in."""
@@ -145,17 +160,23 @@ class Directory(Generic[Holder]):
             return Code.NAME_OWNED
         if not is_only_name(owner, known) or not is_own_device(owner, self._owners.having(owner.device)):
             return Code.BAD_CERTIFICATE
-        older = self._holders.get(owner.identity)
-        if older is None and len(self._holders) >= self._max_clients:
+        if owner.identity not in self._holders and len(self._holders) >= self._max_clients:
             return Code.FULL
         is_new = known is None or known.is_former
         if is_new and (len(self._owners) >= self._max_names or self._is_full()):
             return Code.FULL
         self._owners.keep(owner)
-        if older is not None:
-            older.replaced()
-        self._holders[owner.identity] = holder
+        term = next(self._terms)
+        # When this returns an older link here has ended, so that nobody is here twice.
+        self._bus.moved(owner.identity, term)
+        self._holders[owner.identity] = _Held(holder, term)
         return None
+
+    def _moved(self, identity: bytes, term: int) -> None:
+        """Somebody says that a name has moved to the link of a term: where ours is older it ends."""
+        held = self._holders.get(identity)
+        if held is not None and held.term < term:
+            held.holder.replaced()
 
     def is_known(self, name: str, certificate: bytes) -> bool:
         """Whether a certificate is, to the byte, the one that the owner of a name has here."""
@@ -170,7 +191,8 @@ class Directory(Generic[Holder]):
 
     def find(self, identity: bytes) -> Holder | None:
         """The session of somebody who is logged in."""
-        return self._holders.get(identity)
+        held = self._holders.get(identity)
+        return None if held is None else held.holder
 
     def release(self, identity: bytes) -> None:
         """Somebody is not logged in any more."""

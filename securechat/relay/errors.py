@@ -24,6 +24,14 @@ class DamagedError(RelayError):
     """The store is no store, or not as it was left."""
 
 
+class StoreError(RelayError):
+    """A store cannot do what it was asked for; the message is what its database calls that, and nothing else."""
+
+
+class NoRoomError(StoreError):
+    """There is no room for it; nothing has happened."""
+
+
 def fail(error: RelayError) -> NoReturn:
     """End the program with one line on the console and status 1.
 

@@ -15,6 +15,7 @@ from securechat.relay.allowance import Allowances
 from securechat.relay.attempts import Attempts
 from securechat.relay.bans import Bans
 from securechat.relay.buckets import AddressLimits
+from securechat.relay.bus import Bus, LocalBus
 from securechat.relay.directory import Directory, MemoryOwners, Owners
 from securechat.relay.inflight import InFlight
 from securechat.relay.journal import Keeping, Unkept
@@ -82,6 +83,7 @@ class RelayFactory(Factory):
         bans: Bans | None = None,
         history: History | None = None,
         connections: int | None = None,
+        bus: Bus | None = None,
     ) -> None:
         """Take what a relay is made of; `connections` is how many the system allows."""
         self.clock = clock
@@ -100,9 +102,10 @@ class RelayFactory(Factory):
         self._most_connections = connections
         owners = MemoryOwners() if owners is None else owners
         self.bans = Bans() if bans is None else bans
+        bus = bus or LocalBus()
         self.owners = owners
         self.directory: Directory[Session] = Directory(
-            owners, limits.max_clients, limits.names, self.bans.is_banned, is_full
+            owners, limits.max_clients, limits.names, self.bans.is_banned, bus, is_full
         )
         self.wall = Wall(clock, now_ms)
         memory = Memory(limits, lambda: chain(self._clients, self._strangers))
@@ -114,6 +117,7 @@ class RelayFactory(Factory):
             now_ms,
             self.directory,
             limits,
+            bus,
             is_full=is_full,
             is_busy=self.load.is_too_much,
             history=history,

@@ -52,6 +52,9 @@ class Keeping(Protocol):
     def at_end(self, call: Call) -> None:
         """Make `call`, which lets frames out, at the end of this turn or as soon as all is kept."""
 
+    def at_turn_end(self, call: Call) -> None:
+        """Make `call`, which lets nothing out, at the end of this turn, whatever is kept."""
+
     def add(self, record: Record) -> None:
         """Take a record that must be kept before anything else is said."""
 
@@ -73,7 +76,7 @@ class Unkept:
     committing_s: Final = 0.0
 
     def __init__(self, turn: Turn) -> None:
-        self.at_end = self.at_settled_end = turn.at_end
+        self.at_end = self.at_settled_end = self.at_turn_end = turn.at_end
 
     def add(self, record: Record) -> None:
         """Nothing is kept."""
@@ -90,6 +93,7 @@ class Journal:
     """The records of a relay that are not committed yet, and the gate."""
 
     def __init__(self, clock: IReactorTime, turn: Turn, write: Write) -> None:
+        self.at_turn_end = turn.at_end
         self._clock = clock
         self._turn = turn
         self._write = write

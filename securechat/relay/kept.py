@@ -115,6 +115,7 @@ def restore(kept: Kept, owners: KeptOwners, bans: KeptBans, log: MemoryLog, memb
             raise RelayError("the store is damaged: a room has another epoch than its log")
         room = Room(each.name, entries)
         room.begin_epoch(each.epoch, each.key)
+        room.kept_seq = each.last_seq
         memberships.restore(room)
         memberships.cursors.restore(each.name, each.cursors)
         log.restore(each.name, each.last_seq, each.ids)

@@ -61,6 +61,8 @@ class Room:
     """Others of them, who will when they have been told what was said before, and this."""
     epoch: bytes = b""
     """The one that posts must be sealed for."""
+    kept_seq: int = 0
+    """Up to which number its messages are kept; those behind it are being written."""
     key_frame: bytes = b""
     """The `SessionKey` of this epoch as it travels."""
 

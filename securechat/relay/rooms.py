@@ -18,9 +18,11 @@ No socket and no clock in here.
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from os import urandom
 
 from securechat.relay.behind import Behind
+from securechat.relay.bus import Bus
 from securechat.relay.journal import BATCH, Keeping
 from securechat.relay.limits import RelayLimits
 from securechat.relay.log import MessageLog, Outcome, Recalled, Run
@@ -62,13 +64,15 @@ class Rooms:
         now_ms: Callable[[], int],
         people: People,
         limits: RelayLimits,
+        bus: Bus,
         random: Callable[[int], bytes] = urandom,
         is_full: Callable[[], bool] = never,
         is_busy: Callable[[], bool] = never,
         history: History | None = None,
         expiry_ms: Callable[[], int] | None = None,
     ) -> None:
-        self.behind = Behind(history or NoHistory(), journal, log.last_seq)
+        self._bus = bus
+        self.behind = Behind(history or NoHistory(), journal, bus, log.last_seq)
         self.memberships = Memberships(
             people, log, expiry_ms or now_ms, limits, journal, self.behind, random, is_full, is_busy
         )
@@ -224,6 +228,8 @@ class Rooms:
     def _kept(self, batch: list[_Posts], runs: list[Run], outcomes: Sequence[list[Outcome]]) -> None:
         """The log has kept a batch: answer the senders and tell the others."""
         self._keeping = False
+        grown = {run.room: self._log.last_seq(run.room) for run in runs if run.refusal is None}
+        self._journal.at_end(partial(self._say_reached, [(self._rooms[name], seq) for name, seq in grown.items()]))
         told: dict[str, Telling] = {}
         for posts, run, results in zip(batch, runs, outcomes, strict=True):
             self._answer(posts.client, run, results)
@@ -236,6 +242,12 @@ class Rooms:
             if telling.count:
                 self._tell(self._rooms[name], telling)
         self._go_on()
+
+    def _say_reached(self, rooms: list[tuple[Room, int]]) -> None:
+        """All of a batch is kept for good."""
+        for room, seq in rooms:
+            room.kept_seq = seq
+            self._bus.reached(room.name, seq)
 
     def _answer(self, client: Client, run: Run, results: list[Outcome]) -> None:
         acked = [(post_id, seq) for (post_id, _), (seq, _) in zip(run.items, results, strict=True) if seq]

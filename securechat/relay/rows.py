@@ -22,13 +22,9 @@ from securechat.relay.records import (
     Unbanned,
 )
 from securechat.relay.storage_key import KEY_ID, StorageKey
+from securechat.relay.store import HOUR_MS, KEEP_HOURS
 from securechat.relay.tags import ban_tag, cursor_tag, owner_tag, room_tag
 from securechat.signed.encoding import u32
-
-KEEP_HOURS: Final = 14 * 24
-"""For how long a message is kept at least, unless everybody has seen it: as long as what opens it can be."""
-
-HOUR_MS: Final = 3_600_000
 
 _PUT_OWNER: Final = (
     "INSERT INTO owners (name_tag, row) VALUES (?1, ?2) ON CONFLICT (name_tag) DO UPDATE SET row = excluded.row"

@@ -7,7 +7,6 @@ that fails is not tried again: the kernel may take a page for clean that it coul
 has not been made, so it is tried once more where room can be made (see `spare`).
 """
 
-import sqlite3
 from collections.abc import Callable, Mapping
 from itertools import count
 from pathlib import Path
@@ -18,8 +17,8 @@ from typing import Final, Protocol, TypeVar
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
+from securechat.relay.errors import NoRoomError, StoreError
 from securechat.relay.records import Record
-from securechat.relay.schema import lacks_room
 from securechat.relay.space import never
 from securechat.relay.store import NOBODY, Kept, Store
 from securechat.wire.errors import kind_and_place
@@ -102,8 +101,8 @@ class Writer:
     def _commit(self, store: Store, records: list[Record]) -> int:
         try:
             return store.commit(records)
-        except sqlite3.Error as wrong:
-            if not lacks_room(wrong) or not self._make_room():
+        except NoRoomError:
+            if not self._make_room():
                 raise
         return store.commit(records)
 
@@ -160,9 +159,7 @@ class Writer:
         def some(store: Store) -> None:
             try:
                 may_be_more = store.tidy(now_ms, seen)
-            except sqlite3.Error as wrong:
-                if not lacks_room(wrong):
-                    raise
+            except NoRoomError:
                 return
             if may_be_more:
                 self._put(_WORK, some)
@@ -231,6 +228,6 @@ def _nothing() -> None:
 
 
 def _words(wrong: BaseException) -> str:
-    """What to log of a failure: never its text, which may hold what somebody has said."""
-    name = wrong.sqlite_errorname if isinstance(wrong, sqlite3.Error) and hasattr(wrong, "sqlite_errorname") else ""
-    return f"{kind_and_place(wrong)} {name}".strip()
+    """What to log of a failure: never its text, which may hold what somebody has said, but for a store's own."""
+    name = str(wrong) if isinstance(wrong, StoreError) else ""
+    return f"{kind_and_place(wrong.__cause__ or wrong)} {name}".strip()

@@ -15,8 +15,7 @@ from securechat.relay.journal import Journal
 from securechat.relay.kept import KeptBans, KeptLog, KeptOwners, restore
 from securechat.relay.limits import RelayLimits
 from securechat.relay.records import Record
-from securechat.relay.rows import HOUR_MS, KEEP_HOURS
-from securechat.relay.store import Store
+from securechat.relay.store import HOUR_MS, KEEP_HOURS, Store
 from securechat.wire import messages as wire
 from securechat.wire.codes import REASONS, Code
 from securechat.wire.outbox import Turn

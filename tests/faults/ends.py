@@ -16,8 +16,8 @@ from statistics import median
 from typing import Final
 
 from securechat.crypto.cpu import CpuEngine
+from securechat.relay.sqlite_store import SqliteStore
 from securechat.relay.storage_key import StorageKey
-from securechat.relay.store import Store
 from securechat.wire.address import Address
 from tests.faults.members import QUICK, ROOM, USUAL, Backoff, Members, Pace, found_room
 from tests.faults.programs import Client, FaultCase, Relay
@@ -120,7 +120,7 @@ class EndCase(FaultCase):
         self.assertEqual([("ok",)], connection.execute("PRAGMA integrity_check").fetchall())
         connection.close()
         key = StorageKey((self.data / "storage.key").read_bytes())
-        store = Store(str(copy), key, CpuEngine())
+        store = SqliteStore(str(copy), key, CpuEngine())
         self.addCleanup(store.close)
         (room,) = (room for room in store.load().rooms if room.name == ROOM)
         oldest = min(room.ids.values())

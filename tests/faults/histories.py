@@ -11,8 +11,8 @@ from typing import Final
 from securechat.crypto.cpu import CpuEngine
 from securechat.relay.directory import Owner
 from securechat.relay.records import EntryTaken, KeyDrawn, MessageTaken, OwnerChanged, Record
+from securechat.relay.sqlite_store import SqliteStore
 from securechat.relay.storage_key import KEY_FILE, StorageKey
-from securechat.relay.store import Store
 from securechat.relay.tags import post_tag
 from securechat.wire.messages import Delivery, Enter, Roster
 from tests.faults.ends import FAST, EndCase
@@ -34,7 +34,7 @@ def fill(directory: Path, messages: int) -> None:
     (directory / KEY_FILE).write_bytes(secret)
     (directory / KEY_FILE).chmod(0o600)
     key = StorageKey(secret)
-    store = Store(str(directory / "relay.db"), key, CpuEngine())
+    store = SqliteStore(str(directory / "relay.db"), key, CpuEngine())
     now_ms = time.time_ns() // 1_000_000
     people = [person(f"member{number}") for number in range(MEMBERS)]
     records: list[Record] = [

@@ -11,6 +11,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.e2e.identity import Person
+from securechat.relay.bus import Bus
 from securechat.relay.factory import RelayFactory
 from securechat.relay.limits import RelayLimits
 from securechat.relay.log import MemoryLog, MessageLog, Outcome, Recalled, Run
@@ -168,12 +169,13 @@ class Relay:
         log: MessageLog | None = None,
         exempt_loopback: bool = True,
         motd: str = "",
+        bus: Bus | None = None,
     ) -> None:
         self.clock = Clock()
         self._wall_ms = NOW_MS
         self.log = log or MemoryLog()
         self.factory = RelayFactory(
-            self.clock, self.now_ms, self.log, limits or RelayLimits(), motd, exempt_loopback
+            self.clock, self.now_ms, self.log, limits or RelayLimits(), motd, exempt_loopback, bus=bus
         )
         self.connections: list[Client] = []
 
@@ -287,9 +289,10 @@ class RelayCase(SynchronousTestCase):
         log: MessageLog | None = None,
         exempt_loopback: bool = True,
         motd: str = "",
+        bus: Bus | None = None,
     ) -> Relay:
         """A relay that is looked after at the end."""
-        relay = Relay(limits, log, exempt_loopback, motd)
+        relay = Relay(limits, log, exempt_loopback, motd, bus)
         self.addCleanup(relay.end, self)
         return relay
 

@@ -10,12 +10,14 @@ from typing import Final
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.crypto.cpu import CpuEngine
+from securechat.relay.bus import Bus
 from securechat.relay.factory import RelayFactory
 from securechat.relay.journal import Journal
 from securechat.relay.kept import KeptBans, KeptLog, KeptOwners, restore
 from securechat.relay.limits import RelayLimits
 from securechat.relay.pages import Find, Page, Read
 from securechat.relay.records import Record
+from securechat.relay.sqlite_store import SqliteStore
 from securechat.relay.storage_key import StorageKey
 from securechat.relay.store import Store
 from securechat.wire.codes import Code
@@ -25,9 +27,9 @@ from tests.relay.harness import Relay, RelayCase
 KEY: Final = StorageKey(b"k" * 32)
 
 
-def open_store(path: Path, key: StorageKey = KEY) -> Store:
+def open_store(path: Path, key: StorageKey = KEY) -> SqliteStore:
     """A store in a file."""
-    return Store(str(path), key, CpuEngine())
+    return SqliteStore(str(path), key, CpuEngine())
 
 
 def store_path(case: SynchronousTestCase) -> Path:
@@ -111,6 +113,7 @@ class KeptRelay(Relay):
         store: Store | None = None,
         limits: RelayLimits | None = None,
         is_full: Callable[[], bool] = lambda: False,
+        bus: Bus | None = None,
     ) -> None:
         super().__init__()
         self.disk = Disk(self, store)
@@ -129,6 +132,7 @@ class KeptRelay(Relay):
             journal=self.journal,
             is_full=is_full,
             history=self.history,
+            bus=bus,
         )
         if store is not None:
             restore(store.load(), owners, bans, log, self.factory.rooms.memberships)
@@ -156,8 +160,9 @@ class KeptCase(RelayCase):
         store: Store | None = None,
         limits: RelayLimits | None = None,
         is_full: Callable[[], bool] = lambda: False,
+        bus: Bus | None = None,
     ) -> KeptRelay:
         """A relay that is looked after at the end."""
-        relay = KeptRelay(store, limits, is_full)
+        relay = KeptRelay(store, limits, is_full, bus)
         self.addCleanup(relay.end, self)
         return relay

@@ -8,9 +8,10 @@ from typing import Final
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from securechat.relay.bus import Bus, LocalBus
 from securechat.relay.limits import RelayLimits
 from securechat.relay.pages import PAGE_BYTES, PAGE_ROWS
-from securechat.relay.rows import HOUR_MS, KEEP_HOURS
+from securechat.relay.store import HOUR_MS, KEEP_HOURS
 from securechat.signed.entries import Policy
 from securechat.wire.codes import Code
 from securechat.wire.messages import Ack, Delivery, Enter, Gap, Message, Roster, Seen, SessionKey
@@ -39,11 +40,16 @@ def numbers(messages: Sequence[Message]) -> list[int]:
 class HistoryCase(KeptCase):
     """A relay with a real store; its clients' outboxes take what they are given."""
 
+    def bus(self) -> Bus:
+        """What its hints go through."""
+        return LocalBus()
+
     def setUp(self) -> None:
         """Make it, with Alice and Bob in a room."""
         self.store = open_store(store_path(self))
         self.addCleanup(self.store.close)
-        self.here = self.kept_relay(self.store, RelayLimits(posts_per_s=0, bytes_per_s=0, window=100_000))
+        limits = RelayLimits(posts_per_s=0, bytes_per_s=0, window=100_000)
+        self.here = self.kept_relay(self.store, limits, bus=self.bus())
         self.alice, self.bob = self.here.room(ROOM, "alice", "bob")
 
     def say(self, *texts: bytes, by: Client | None = None) -> None:

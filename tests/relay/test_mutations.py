@@ -16,7 +16,7 @@ from securechat.relay.journal import Journal
 from securechat.relay.room import Room
 from securechat.relay.session import Session
 from securechat.relay.space import Space
-from securechat.relay.store import Store
+from securechat.relay.sqlite_store import SqliteStore
 from securechat.signed import certificates, prekeys, roster
 from securechat.signed.rights import Member
 from securechat.signed.roster import Roster
@@ -96,8 +96,8 @@ MUTATIONS = (
     Mutation(Space, "is_full", writers.SpaceTests, "test_limit", no),
     Mutation(Space, "is_full", writers.SpaceTests, "test_reserve", no),
     Mutation(fcntl, "flock", stores.FilesTests, "test_one_relay", nothing),
-    Mutation(Store, "_check_key", stores.StoreTests, "test_another_key", nothing),
-    Mutation(Store, "scrub", stores.StoreTests, "test_old_keys_are_gone", nothing),
+    Mutation(SqliteStore, "_check_key", stores.StoreTests, "test_another_key", nothing),
+    Mutation(SqliteStore, "scrub", stores.StoreTests, "test_old_keys_are_gone", nothing),
     Mutation(files, "S_IMODE", stores.FilesTests, "test_bad_keys", lambda mode: 0),
     Mutation(certificate, "is_same_key", renewals.CertifiedTests, "test_another_key"),
     Mutation(Bans, "is_banned", bans.BannedTests, "test_key", no),

@@ -8,7 +8,8 @@ from typing import Final, TypeVar, cast
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from securechat.relay import history, store
+from securechat.relay import history
+from securechat.relay import sqlite_store as store
 from securechat.relay.history import KeptHistory
 from securechat.relay.records import EntryTaken, MessageTaken
 from securechat.relay.store import Store

@@ -26,7 +26,7 @@ CUT_OFF: Final = """
 import os, sqlite3, sys
 from securechat.crypto.cpu import CpuEngine
 from securechat.relay import schema
-from securechat.relay.store import Store
+from securechat.relay.sqlite_store import SqliteStore
 from tests.relay.keeping import KEY
 
 left = int(sys.argv[1])
@@ -41,7 +41,7 @@ class Connection(sqlite3.Connection):
         return super().execute(*arguments)
 
 schema.sqlite3.connect = lambda *arguments, **named: connect(*arguments, **named, factory=Connection)
-Store(sys.argv[2], KEY, CpuEngine())
+SqliteStore(sys.argv[2], KEY, CpuEngine())
 """
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,22 +15,21 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from securechat.crypto.cpu import CpuEngine
-from securechat.relay.errors import RelayError
+from securechat.relay.errors import NoRoomError, RelayError, StoreError
 from securechat.relay.records import Record
-from securechat.relay.rows import HOUR_MS, KEEP_HOURS
 from securechat.relay.space import LOOK_S, RESERVE_BYTES, Space, free_bytes
 from securechat.relay.spare import Spare
-from securechat.relay.store import NOBODY, TIDY_ROWS, Store
-from securechat.relay.tags import room_tag
+from securechat.relay.sqlite_store import SqliteStore
+from securechat.relay.store import HOUR_MS, KEEP_HOURS, NOBODY, TIDY_ROWS, Store
 from securechat.relay.writer import EndedError, Writer
 from tests.relay.keeping import KEY, store_path
 from tests.relay.people import NOW_MS
-from tests.relay.test_store import founded, message
+from tests.relay.store_contract import founded, message
 
 REACTOR: Any = reactor
 
 
-class WatchedStore(Store):
+class WatchedStore(SqliteStore):
     """A store that remembers who used it, and fails when it is told to."""
 
     def __init__(self, path: Path) -> None:
@@ -213,8 +211,7 @@ class WriterTests(TestCase):
             return True
 
         batch = await self.full(make_room)
-        self.stores[-1].fails = broken = sqlite3.OperationalError("disk I/O error")
-        broken.sqlite_errorname = "SQLITE_IOERR_FSYNC"
+        self.stores[-1].fails = StoreError("SQLITE_IOERR_FSYNC")
         self.write(batch)
         await self.writer.stop()
         self.assertEqual(([], 2), (made, self.stores[-1].commits))
@@ -223,14 +220,12 @@ class WriterTests(TestCase):
     async def test_no_room_to_tidy(self) -> None:
         """What is old stays where there is no room for deleting it, and the store goes on."""
         await self.full(lambda: False)
-        full = sqlite3.OperationalError()
-        full.sqlite_errorname = "SQLITE_FULL"
         store = self.stores[-1]
-        store.fails_tidying = full
+        store.fails_tidying = NoRoomError("SQLITE_FULL")
         self.writer.tidy(NOW_MS)
         await self.writer.use(lambda _: None)
         self.assertEqual(1, store.tidied)
-        store.fails_tidying = sqlite3.OperationalError()
+        store.fails_tidying = StoreError()
         self.writer.tidy(NOW_MS)
         await self.writer.stop()
         self.assertEqual(1, len(self.failures))
@@ -248,7 +243,9 @@ class WriterTests(TestCase):
     async def test_use(self) -> None:
         """The store is read on its thread between batches; what goes wrong with that is no failure of the store."""
         await self.write(founded("#tea"))
-        self.assertEqual(["#tea"], [room.name for room in (await self.writer.use(Store.load)).rooms])
+        self.assertEqual(
+            ["#tea"], [room.name for room in (await self.writer.use(lambda store: store.load())).rooms]
+        )
 
         def wrong(store: Store) -> None:
             raise KeyError
@@ -279,9 +276,9 @@ class WriterTests(TestCase):
         self.assertEqual(False, answered[0])
         self.assertEqual(told[-1][0], told[-1][1])
         self.assertEqual(sorted(told), told)
-        store = Store(str(path), KEY, CpuEngine())
+        store = SqliteStore(str(path), KEY, CpuEngine())
         self.addCleanup(store.close)
-        count, _ = store.usage(room_tag(KEY, "#tea"))
+        count, _ = store.usage("#tea")
         self.assertGreaterEqual(count, 1_000)
         self.assertEqual([("ok",)], store._all("PRAGMA integrity_check"))
 

@@ -21,7 +21,7 @@ from securechat.relay.copying import copy_store
 from securechat.relay.errors import WrongKeyError
 from securechat.relay.lock import locked
 from securechat.relay.schema import checked_version
-from securechat.relay.store import beside, lock_file
+from securechat.relay.sqlite_store import beside, lock_file
 
 Tell = Callable[[str, int, int], None]
 """Is told what is being done, how much of it is done, and of how much."""

@@ -5,7 +5,7 @@ from errno import EACCES, EDQUOT, EEXIST, ENOSPC, EPERM, EROFS
 from typing import Final
 
 from securechat.relay.admin.errors import AdminError, Exit
-from securechat.relay.errors import DamagedError, InUseError, NewerStoreError, RelayError, WrongKeyError
+from securechat.relay.errors import DamagedError, InUseError, NewerStoreError, RelayError, StoreError, WrongKeyError
 from securechat.relay.listening import one_line
 
 _BY_ERRNO: Final = {
@@ -34,6 +34,8 @@ _BY_KIND: Final = {
 
 def explained(wrong: OSError | sqlite3.Error | RelayError) -> AdminError:
     """What other parts raise, as an error of this kind."""
+    if isinstance(wrong, StoreError) and isinstance(wrong.__cause__, sqlite3.Error):
+        wrong = wrong.__cause__
     cause = wrong.__cause__ if type(wrong) is RelayError else wrong
     if isinstance(cause, OSError):
         text = str(wrong) if isinstance(wrong, RelayError) else _about_file(cause)

@@ -6,7 +6,6 @@ are told some at a time, so that nobody waits for them.
 
 import os
 import re
-import sqlite3
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator
 from datetime import UTC, datetime
@@ -38,12 +37,11 @@ from securechat.relay.admin.messages import (
 from securechat.relay.bans import BANS, BanError, Kind, network
 from securechat.relay.bans import Ban as KeptBan
 from securechat.relay.directory import Owner
+from securechat.relay.errors import StoreError
 from securechat.relay.factory import RelayFactory
 from securechat.relay.room import Room as KeptRoom
 from securechat.relay.space import RESERVE_BYTES, free_bytes
-from securechat.relay.storage_key import StorageKey
 from securechat.relay.store import Store
-from securechat.relay.tags import room_tag
 from securechat.relay.writer import Writer
 from securechat.wire.names import name_refusal
 
@@ -78,12 +76,9 @@ class Caller(Protocol):
 class Office:
     """Does what is asked for; `store` is the file, in whose directory copies are made."""
 
-    def __init__(
-        self, factory: RelayFactory, writer: Writer, key: StorageKey, store: Path, now_ms: Callable[[], int]
-    ) -> None:
+    def __init__(self, factory: RelayFactory, writer: Writer, store: Path, now_ms: Callable[[], int]) -> None:
         self._factory = factory
         self._writer = writer
-        self._key = key
         self._store = store
         self._now_ms = now_ms
         self._copying = False
@@ -145,7 +140,7 @@ class Office:
         answers: list[Answer] = []
         for room in rooms:
             # One by one: batches are kept between.
-            used = yield self._writer.use(partial(_usage, tag=room_tag(self._key, room.name)))
+            used = yield self._writer.use(partial(_usage, room=room.name))
             answers.append(
                 Room(
                     room.name,
@@ -252,7 +247,7 @@ class Office:
             yield self._writer.copy(
                 path, lambda done, total: caller.tell(Progress(done, total)), lambda: not caller.is_gone
             )
-        except (OSError, sqlite3.Error) as wrong:
+        except (OSError, StoreError) as wrong:
             raise explained(wrong) from wrong
         finally:
             # Not before it has ended and they have it: another one would take it away.
@@ -282,8 +277,8 @@ def _files(store: Path) -> Iterator[Path]:
     return (path for path in (store, store.with_name(f"{store.name}-wal")) if path.exists())
 
 
-def _usage(store: Store, tag: bytes) -> tuple[int, int]:
-    return store.usage(tag)
+def _usage(store: Store, room: str) -> tuple[int, int]:
+    return store.usage(room)
 
 
 def _bans(bans: list[KeptBan]) -> list[Answer]:

@@ -32,8 +32,8 @@ from securechat.relay.errors import DamagedError, RelayError, WrongKeyError
 from securechat.relay.lock import locked
 from securechat.relay.rows import associated
 from securechat.relay.sealed_rows import PAGE, SealedRow, SealedTable, count, pages, present
+from securechat.relay.sqlite_store import PROOF, SqliteStore, beside, lock_file
 from securechat.relay.storage_key import KEY_ID, TAG_BYTES, StorageKey, load
-from securechat.relay.store import PROOF, Store, beside, lock_file
 from securechat.relay.tags import ban_tag, cursor_tag, owner_tag, post_tag, room_tag
 
 Tell = Callable[[str, int, int], None]
@@ -140,7 +140,7 @@ def _make_key(key_path: Path) -> StorageKey:
 def _copy(path: Path, key: StorageKey, part: Path, tell: Tell) -> None:
     """Copy the store, which is closed then, with nothing left beside it."""
     os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    with closing(Store(str(path), key, CpuEngine())) as store:
+    with closing(SqliteStore(str(path), key, CpuEngine())) as store:
         # What rooms have left that have ended, as nothing says what they were called.
         while store.tidy(0):
             pass

@@ -13,8 +13,8 @@ from securechat.relay.errors import DamagedError, WrongKeyError
 from securechat.relay.lock import locked
 from securechat.relay.schema import checked_version, tables_of_version, tables_there
 from securechat.relay.sealed_rows import SealedTable, count, pages, present
+from securechat.relay.sqlite_store import PROOF, lock_file
 from securechat.relay.storage_key import KEY_ID, StorageKey
-from securechat.relay.store import PROOF, lock_file
 
 Tell = Callable[[int, int], None]
 """Is told how much is done, and of how much."""

@@ -27,9 +27,9 @@ from securechat.relay.records import (
     Record,
     RoomEnded,
 )
-from securechat.relay.rows import HOUR_MS, KEEP_HOURS
+from securechat.relay.sqlite_store import open_locked
 from securechat.relay.storage_key import KEY_FILE, StorageKey, load
-from securechat.relay.store import Kept, open_locked
+from securechat.relay.store import HOUR_MS, KEEP_HOURS, Kept
 from securechat.relay.tags import post_tag
 from tests.relay.harness import post_id
 from tests.relay.people import NOW_MS

@@ -15,8 +15,8 @@ from securechat.relay.admin import copies
 from securechat.relay.admin.errors import Exit
 from securechat.relay.lock import locked
 from securechat.relay.records import OwnerChanged
+from securechat.relay.sqlite_store import lock_file, open_locked
 from securechat.relay.storage_key import KEY_FILE, StorageKey
-from securechat.relay.store import lock_file, open_locked
 from tests.relay.admin.stores import OLD_POSTS, POSTS, SECRET, DataCase, owner
 
 COUNTS = f"4 owners, 2 rooms, 3 entries, 2 epochs, {POSTS + 1} messages, 1 cursors, 1 handouts, 2 bans"

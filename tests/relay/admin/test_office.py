@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, cast
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
-from securechat.relay import bans
+from securechat.relay import bans, sqlite_store
 from securechat.relay.admin import office as office_module
 from securechat.relay.admin.errors import AdminError, Exit
 from securechat.relay.admin.messages import (
@@ -35,7 +36,7 @@ from securechat.relay.store import Store
 from securechat.relay.writer import EndedError, Writer
 from securechat.wire.messages import Goodbye
 from tests.relay.harness import of
-from tests.relay.keeping import KEY, KeptCase, open_store, store_path
+from tests.relay.keeping import KeptCase, open_store, store_path
 from tests.relay.people import person
 
 
@@ -102,7 +103,7 @@ class OfficeTests(KeptCase):
         self.addCleanup(self.store.close)
         self.here = self.kept_relay(self.store)
         self.writer = AtOnce(self.store)
-        self.office = Office(self.here.factory, cast(Writer, self.writer), KEY, self.path, self.here.now_ms)
+        self.office = Office(self.here.factory, cast(Writer, self.writer), self.path, self.here.now_ms)
         self.alice, self.bob = self.here.room("#tea", "alice", "bob")
 
     def ask(self, request: Request) -> tuple[list[Answer], str]:
@@ -322,6 +323,21 @@ class OfficeTests(KeptCase):
         self.assertEqual(Exit.NOT_PERMITTED, self.refused(Backup()))
         self.patch(tempfile, "mkstemp", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
         self.assertEqual(Exit.NO_SPACE, self.refused(Backup()))
+
+    def test_store_cannot_be_copied(self) -> None:
+        """What the store says against a copy has the status and the words of what its database says."""
+        full = sqlite3.OperationalError("database or disk is full")
+        full.sqlite_errorname = "SQLITE_FULL"
+
+        def refuse(*_: object) -> None:
+            raise full
+
+        self.patch(sqlite_store, "copy_store", refuse)
+        asker = Asker()
+        failure: Failure = self.failureResultOf(self.office.carry_out(Backup(), asker), AdminError)
+        assert isinstance(failure.value, AdminError)
+        self.assertEqual((Exit.NO_SPACE, "database or disk is full"), (failure.value.status, str(failure.value)))
+        asker.leave()
 
     def test_left_copies(self) -> None:
         """Copies that a relay has left which was killed are deleted."""

@@ -18,10 +18,10 @@ from securechat.relay.admin.errors import Exit
 from securechat.relay.errors import RelayError
 from securechat.relay.lock import locked
 from securechat.relay.records import EntryTaken, OwnerChanged
-from securechat.relay.rows import HOUR_MS, KEEP_HOURS
 from securechat.relay.sealed_rows import TABLES, pages, present
+from securechat.relay.sqlite_store import lock_file, open_locked
 from securechat.relay.storage_key import KEY_FILE, StorageKey
-from securechat.relay.store import Kept, lock_file, open_locked
+from securechat.relay.store import HOUR_MS, KEEP_HOURS, Kept
 from tests.relay.admin.stores import OLD_POSTS, POSTS, SECRET, DataCase, owner
 from tests.relay.people import NOW_MS
 
