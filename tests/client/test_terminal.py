@@ -635,6 +635,14 @@ class BeforeTests(ScreenTestCase):
         expected += ["12:00 (again) bob: other", "12:00 (again) bob: old", "12:00 bob: old"]
         self.assertEqual(self.messages((80, 20))[2:], expected)
 
+    def test_not_sent_a_second_time(self) -> None:
+        """A line of ours whose acknowledgement the last run may have shown stands there already; others do not."""
+        self.start_with(events.Message("#lobby", "alice", "mine", NOON, 2))
+        for text, seq in (("mine", 2), ("other", 2), ("mine", 3)):
+            self.terminal.tell(events.Sent("#lobby", seq, text))
+        expected = ["12:00 alice: mine", "──── that was before ────", "12:00 alice: other", "12:00 alice: mine"]
+        self.assertEqual(self.messages((80, 20))[2:], expected)
+
     def test_history(self) -> None:
         """What was asked for is shown where it belongs, with the room's policy; hostile text stays text."""
         self.type("/history 20", "enter")
