@@ -58,7 +58,7 @@ class LinesTests(SynchronousTestCase):
             self.lines.keep_only([FIRST, THIRD])
         self.assertEqual(([], {FIRST, SECOND, THIRD}), (self.told, self.left()))
         slot.fill([Error("before")])
-        self.assertEqual(2, len(self.told))
+        self.assertEqual((2, 1), (len(self.told), self.flushes))
         # What happens now is no part of that.
         self.in_order.hold()
         self.lines.keep_only([FIRST])
