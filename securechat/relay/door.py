@@ -1,6 +1,6 @@
 """What stands between an endpoint and the relay: strangers who wait for their turn, and whoever is one too many."""
 
-from typing import cast
+from typing import Final, cast
 
 from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory, ITransport
 from twisted.protocols.policies import ProtocolWrapper
@@ -10,6 +10,9 @@ from zope.interface import implementer
 from securechat.relay.protocol import RelayProtocol
 from securechat.relay.turns import Turns
 from securechat.wire.outbox import LinkTransport
+
+FIRST_BYTES: Final = 8 * 1024
+"""How much is read of a stranger at once: twice as much as a handshake or a login begins with."""
 
 
 @implementer(IProtocol)
@@ -26,13 +29,15 @@ class Stranger:
     def makeConnection(self, transport: ITransport) -> None:
         """There is a connection."""
         self._transport = cast(LinkTransport, transport)
+        # How much Twisted reads at once, which is held while it waits.
+        transport.bufferSize = FIRST_BYTES  # type: ignore[attr-defined]
         self.inner.makeConnection(transport)
 
     def connectionMade(self) -> None:
         """The same was said by `makeConnection`."""
 
     def dataReceived(self, data: bytes) -> None:
-        """Something is said for the first time. One read, 64 KiB at most, is all that is held of it."""
+        """Something is said for the first time. One read is all that is held of it."""
         assert self._transport is not None
         if self._link.closing or self._turns.take(self._listen):
             self._pass(data)
@@ -51,6 +56,7 @@ class Stranger:
         self._pass(said)
 
     def _pass(self, data: bytes) -> None:
+        del self._transport.bufferSize  # type: ignore[union-attr]
         # One call less for everything that comes later.
         self.dataReceived = self.inner.dataReceived  # type: ignore[method-assign]
         self.inner.dataReceived(data)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from time import monotonic
 from typing import Any, Final, cast
 
+from twisted.internet import tcp
 from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from securechat.relay.door import Stranger
+from securechat.relay.door import FIRST_BYTES, Stranger
 from securechat.relay.factory import RelayFactory
 from securechat.relay.limits import RelayLimits
 from securechat.relay.listening import ACCEPTED_AT_ONCE, Protection, accept_few_at_once, listener
@@ -140,6 +141,16 @@ class DoorTests(SynchronousTestCase):
         self.assertEqual((True, False), (self.answered(first), self.answered(second)))
         self.reactor.advance(0.1)
         self.assertTrue(self.answered(second))
+
+    def test_little_is_held(self) -> None:
+        """Little is read of a stranger at once, and as much as of anybody when they have been listened to."""
+        self.begin()
+        waiting: Any = self.connect(PING)
+        self.assertEqual(FIRST_BYTES, waiting.bufferSize)
+        self.assertGreaterEqual(FIRST_BYTES, 2 * STRANGER_FRAME_BYTES)
+        self.reactor.advance(0.1001)
+        self.assertNotIn("bufferSize", vars(waiting))
+        self.assertEqual(65_536, tcp.Connection.bufferSize)
 
     def test_only_the_first_time(self) -> None:
         """Who has been listened to waits no more, and nothing stands between any more."""
