@@ -17,7 +17,7 @@ class RelayLimits:
     handshakes: int = 512
     """Connections that have not logged in; over it the oldest is cut off that has said nothing, or the newest."""
 
-    strangers_per_s: float = 400.0
+    strangers_per_s: float = 300.0
     """Connections a second that are listened to for the first time; the others wait in line. 0 is no bound."""
 
     handshake_s: float = 10.0

@@ -38,7 +38,7 @@ DEFAULT_LISTEN: Final = "tcp:12345:interface=127.0.0.1"
 BACKLOG: Final = 4_096
 """What the kernel is asked to hold of connections that we have not taken yet; it may hold less, see somaxconn."""
 
-ACCEPTED_AT_ONCE: Final = 4
+ACCEPTED_AT_ONCE: Final = 2
 
 _OWN_TLS: Final = frozenset({"tls", "ssl"})
 

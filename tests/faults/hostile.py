@@ -106,7 +106,8 @@ def flood(address: Address, count: int, per_s: float) -> int:
 
 
 def main(what: str, address: str, count: str, per_s: str = "inf") -> None:
-    """Do harm."""
+    """Do harm. As it comes from other machines in earnest, it waits for what has to be done on this one."""
+    os.nice(19)
     print("began", flush=True)
     kinds: dict[str, Callable[[Address, int, float], int]] = {
         "malformed": malformed,

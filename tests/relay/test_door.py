@@ -218,8 +218,8 @@ class DoorTests(SynchronousTestCase):
         self.assertEqual(Code.OVERSIZED_FRAME, refused.code)
 
     def test_default(self) -> None:
-        """It is four hundred a second."""
-        self.assertEqual(400.0, RelayLimits().strangers_per_s)
+        """It is three hundred a second."""
+        self.assertEqual(300.0, RelayLimits().strangers_per_s)
         self.begin()
 
 
