@@ -24,8 +24,10 @@ def _run(arguments: Sequence[str] | None) -> int:
     from securechat.client.cli import add_commands
     from securechat.client.errors import EXIT_HELP
     from securechat.crypto.engines import NAMES
+    from securechat.disk.cores import forbid_core_files
     from securechat.relay.admin.cli import add_relay
 
+    forbid_core_files()
     parser = argparse.ArgumentParser(
         prog="securechat",
         description="A private chat over a relay of your own. Start a relay with: twistd -n securechat",

@@ -1,1 +1,1 @@
-"""Files that must be whole: what relay and client both do with a disk."""
+"""What relay and client both do about a disk: files that must be whole, and one that must not be."""

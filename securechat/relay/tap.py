@@ -14,6 +14,7 @@ def makeService(options: Options) -> IService:
     """Build the relay. Ends the program with one line where the options or the machine do not allow it."""
     from twisted.internet import reactor as the_reactor
 
+    from securechat.disk.cores import forbid_core_files
     from securechat.relay.building import build_relay
     from securechat.relay.descriptors import raise_limit
     from securechat.relay.errors import RelayError, fail
@@ -21,6 +22,7 @@ def makeService(options: Options) -> IService:
     reactor: Any = the_reactor
     # The wall clock can be set back or forward; timers then fire late or all at once (RELIABILITY.md §4).
     reactor.seconds = time.monotonic
+    forbid_core_files()
     raise_limit()
     try:
         return build_relay(reactor, options, is_program=True)[0]

@@ -71,7 +71,7 @@ class MessageProtocol(Int32StringReceiver):
 
     The receiver is our own under the interface of Twisted's: linear in the bytes for any chunking, nothing
     handled after a close or while paused, no frame twice (TWISTED.md §1). Liveness: a peer that was not heard for
-    `ping_s` seconds is pinged, and after three such spans it is gone.
+    `ping_s` seconds since its last byte is pinged, so again, and after three such spans it is gone.
     """
 
     transport: LinkTransport | None = None
@@ -91,8 +91,8 @@ class MessageProtocol(Int32StringReceiver):
         self._outbox: Outbox | None = None
         self._unread: bytes | bytearray = b""
         self._wanted = 0
-        self._heard = 0
-        self._heard_before = -1
+        self._heard_at = 0.0
+        self._silent_since = 0.0
         self._silent_spans = 0
         self._ping_call: IDelayedCall | None = None
         self._close_call: IDelayedCall | None = None
@@ -234,6 +234,7 @@ class MessageProtocol(Int32StringReceiver):
         # One call less for each frame of a fan-out.
         self.put = self._outbox.put  # type: ignore[method-assign]
         self.offer = self._outbox.offer  # type: ignore[method-assign]
+        self._heard_at = self._silent_since = self.clock.seconds()
         self._ping_call = self.clock.callLater(self.ping_s, self._span_over)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -256,17 +257,24 @@ class MessageProtocol(Int32StringReceiver):
                 call.cancel()
 
     def _span_over(self) -> None:
-        # While we do not read, the silence is ours.
-        silent = self._heard == self._heard_before and not self.paused
-        self._silent_spans = self._silent_spans + 1 if silent else 0
-        self._heard_before = self._heard
+        now = self.clock.seconds()
+        if self.paused:
+            # While we do not read, the silence is ours.
+            self._heard_at = now
+        if self._heard_at > self._silent_since:
+            self._silent_since, self._silent_spans = self._heard_at, 0
+        left_s = self._heard_at + self.ping_s - now
+        if self._silent_spans == 0 and left_s > 0:
+            self._ping_call = self.clock.callLater(left_s, self._span_over)
+            return
+        # Spans are counted, not seconds: where we were held up ourselves, what has come is read after the timers.
+        self._silent_spans += 1
         if self._silent_spans == 3:
             self._ping_call = None
             self.drop(farewell(Code.SILENT))
             return
-        if self._silent_spans:
-            self.send(Ping())
         self._ping_call = self.clock.callLater(self.ping_s, self._span_over)
+        self.send(Ping())
 
     # Receiving.
 
@@ -279,7 +287,7 @@ class MessageProtocol(Int32StringReceiver):
             return
         if data:
             # Resuming calls this with nothing, which is no sign of life.
-            self._heard += 1
+            self._heard_at = self.clock.seconds()
         if self._unread:
             # A bytearray grows in place, so a frame that comes in many pieces costs its length once.
             if not isinstance(self._unread, bytearray):

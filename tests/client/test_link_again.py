@@ -88,7 +88,7 @@ class AgainTests(LinkCase):
         self.hears(GREETING, wire.Welcome("alice", [], wire.Limits(256, 200, 40)))
         self.transport.clear()
         self.clock.advance(15)
-        self.clock.advance(39)
+        self.clock.advance(24)
         self.assertEqual(self.said(), [])
         self.clock.advance(1)
         self.assertEqual(self.said(), [wire.Ping()])

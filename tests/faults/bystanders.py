@@ -11,6 +11,8 @@ from tests.faults.ends import EndCase
 from tests.faults.members import Pace, p50_p99
 from tests.faults.programs import MIB, Relay
 from tests.relay.process import Talker
+from tests.relay.scraping import parsed
+from tests.relay.test_operating import get, over_tcp
 
 CALM_S: Final = 4.0
 NAMES: Final = tuple(f"member{number}" for number in range(8))
@@ -28,6 +30,12 @@ class BystanderCase(EndCase):
     _honest = 0
     _cut_off = 0
 
+    options: tuple[str, ...] = ()
+    """Of the relay, besides."""
+
+    def look(self, relay: Relay) -> None:
+        """Called now and then while harm is done."""
+
     def hostile(self, what: str, relay: Relay, *words: object) -> Program:
         """Peers of a kind, who have begun."""
         command = [sys.executable, "-m", "tests.faults.hostile", what, str(relay.address), *map(str, words)]
@@ -40,7 +48,7 @@ class BystanderCase(EndCase):
 
     def bystanders(self, most_bytes: int, what: str, *words: object, rounds: int = 1) -> int:
         """Members talk in calm, and then beside others, round after round; how much harm was done, all in all."""
-        relay = Relay(self, "--data", str(self.data), "--plaintext")
+        relay = Relay(self, "--data", str(self.data), "--plaintext", *self.options)
         members = self.members(relay.address, NAMES, PACE)
         self.times: list[float] = []
         before = None
@@ -49,15 +57,18 @@ class BystanderCase(EndCase):
             with members.measured() as calm:
                 time.sleep(CALM_S)
             before = before or relay.resident_bytes()
+            harm_began = time.monotonic()
             with members.measured() as harmed:
                 did, slowest = self._harm(relay, what, words)
+            self.pace = len(harmed) / (time.monotonic() - harm_began) / (len(calm) / CALM_S)
             done += did
             grown = relay.resident_bytes() - before
             (calm50, calm99), (harmed50, harmed99) = p50_p99(calm), p50_p99(harmed)
             self.times.append(harmed99 / calm99)
             self.measured(
                 f"{what} {words}: Ack p50 {calm50 * 1e3:.1f} -> {harmed50 * 1e3:.1f} ms, "
-                f"p99 {calm99 * 1e3:.1f} -> {harmed99 * 1e3:.1f} ms ({self.times[-1]:.1f}x); "
+                f"p99 {calm99 * 1e3:.1f} -> {harmed99 * 1e3:.1f} ms ({self.times[-1]:.1f}x), "
+                f"{self.pace:.0%} as many; "
                 f"a login took {slowest * 1e3:.0f} ms at most, {self._cut_off} were cut off; "
                 f"grew by {grown / MIB:.1f} MiB"
             )
@@ -77,6 +88,7 @@ class BystanderCase(EndCase):
             began = time.monotonic()
             self._log_in(relay)
             slowest = max(slowest, time.monotonic() - began)
+            self.look(relay)
             time.sleep(0.2)
         return int(hostile.line()), slowest
 
@@ -94,3 +106,31 @@ class BystanderCase(EndCase):
                 time.sleep(AGAIN_S)
             finally:
                 talker.socket.close()
+
+
+class SlowCase(BystanderCase):
+    """Beside readers who are slow, at a relay that says how much waits for them."""
+
+    options = ("--append-burst", "1000", "--status", "tcp:0:interface=127.0.0.1")
+
+    def setUp(self) -> None:
+        """Nothing has waited yet."""
+        super().setUp()
+        self.waited: list[float] = []
+        self.lagged: list[float] = []
+
+    def look(self, relay: Relay) -> None:
+        """How much waits."""
+        found = parsed(get(over_tcp(relay), "/metrics")[1])
+        self.waited.append(found["securechat_outbox_bytes"])
+        self.lagged.append(found["securechat_lagging_links"])
+
+    def slow(self, readers: int, seconds: int, most_bytes: int) -> None:
+        """Beside so many readers of a KiB a second others are hardly slower, and what waits is bounded."""
+        self.assertEqual(readers, self.bystanders(most_bytes, "slow", readers, seconds))
+        self.measured(f"{max(self.waited) / MIB:.1f} MiB waited at most, {max(self.lagged):.0f} lagged")
+        # All of them are behind, or nothing was tested.
+        self.assertEqual(readers, max(self.lagged))
+        self.assertLess(max(self.waited), most_bytes)
+        # What is meant is 80 %; see MOST.
+        self.assertGreater(self.pace, 0.5)

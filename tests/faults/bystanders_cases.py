@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from statistics import median
 
-from tests.faults.bystanders import BystanderCase
+from tests.faults.bystanders import BystanderCase, SlowCase
 from tests.faults.programs import MIB
 
 
@@ -30,3 +30,11 @@ class BystanderTests(BystanderCase):
         """In the median round the slowest hundredth waits for four times as long at most; two are what is meant."""
         self.measured(f"p99 against calm, median of {len(self.times)} rounds: {median(self.times):.1f}x")
         self.assertLess(median(self.times), 4)
+
+
+class SlowTests(SlowCase):
+    """Readers of a room in which much is said."""
+
+    def test_slow(self) -> None:
+        """For two hundred who read a KiB a second, for a minute, no more than 50 MiB wait."""
+        self.slow(200, 60, 50 * MIB)

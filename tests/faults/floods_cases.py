@@ -16,10 +16,6 @@ class LongStrangerTests(StrangerCase):
         """Of 5,000 connections of one address sixteen are let in at most; others log in at once."""
         self.many_connections(5_000)
 
-    def test_wrong_logins(self) -> None:
-        """Of 1,000 logins that fail few are looked at, and the owners of the names get in from everywhere."""
-        self.wrong_logins(1_000)
-
     def test_few_descriptors(self) -> None:
         """Connections never take all descriptors, however few there are, and users get in all the same."""
         self.few_descriptors(2_000)

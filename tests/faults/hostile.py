@@ -1,13 +1,14 @@
 """Peers that mean harm, in a process of their own, so that they cost no time of who measures.
 
-`python -m tests.faults.hostile WHAT ADDRESS COUNT [PER_S]`: so many, so many a second, or as fast as it goes. It
-says `began`, and at its end how much they did.
+`python -m tests.faults.hostile WHAT ADDRESS COUNT [PER_S]`: so many, so many a second, or as fast as it goes; those
+that are `slow` for so many seconds instead. It says `began`, and at its end how much they did.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -15,7 +16,7 @@ from random import Random
 from typing import Final
 
 from securechat.wire.address import Address, parse
-from securechat.wire.messages import Ack, Post, SessionKey
+from securechat.wire.messages import Ack, Delivery, Enter, Pong, Post, Roster, SessionKey
 from tests.faults import swarm
 from tests.faults.mutators import MUTATORS, codes_of_stranger
 from tests.faults.swarm import Peer
@@ -27,6 +28,8 @@ LONGEST_S: Final = 300.0
 FLOOD_S: Final = 8.0
 OURS: Final = f"hostile{os.getpid()}-"
 """What the names of this process begin with: it has keys of its own."""
+SLOW_BYTES: Final = 1_024
+"""What a slow reader reads in a second."""
 
 
 def malformed(address: Address, count: int, per_s: float) -> int:
@@ -105,6 +108,83 @@ def flood(address: Address, count: int, per_s: float) -> int:
     return acked
 
 
+def slow(address: Address, count: int, seconds: float) -> int:
+    """Readers of a room in which much is said, a KiB a second each; how many of them are there at the end.
+
+    One more reads all of it as it comes: `AssertionError` where it does not hear everything at once.
+    """
+    room = "#slow"
+    speaker = person("speaker")
+    chain = Chain(room)
+    names = ["swift", *(f"slow{number}" for number in range(count))]
+    appends = [chain.found(speaker), *(chain.add(speaker, person(name)) for name in names)]
+    have = len(appends)
+    there = 0
+    said: list[bytes] = []
+    began = asyncio.Event()
+    over = asyncio.Event()
+
+    async def speak() -> None:
+        for name in names:
+            # Whom a relay has never met nobody can add.
+            peer = await Peer.connect(address)
+            await peer.login(name)
+            peer.close()
+        peer = await Peer.connect(address)
+        await peer.login(speaker.name)
+        for append in appends:
+            peer.send(append)
+        while (epoch := (await peer.until(SessionKey)).epoch) != chain.known.epoch:
+            pass
+        began.set()
+        await asyncio.sleep(1)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            items = [(post_id(len(said) + each), bytes(15_000)) for each in range(4)]
+            said.extend(each for each, _ in items)
+            peer.send(Post(room, epoch, items))
+            acked = 0
+            while acked < len(items):
+                acked += len((await peer.until(Ack)).items)
+        over.set()
+        peer.close()
+
+    async def listen() -> None:
+        await began.wait()
+        peer = await Peer.connect(address)
+        await peer.login("swift")
+        peer.send(Enter(room, have, 0))
+        heard = 0
+        while not over.is_set() or heard < len(said):
+            heard += len((await asyncio.wait_for(peer.until(Delivery), 10)).items)
+            peer.send(Pong())
+        assert heard == len(said), (heard, len(said))
+        peer.close()
+
+    def read(name: str) -> Callable[[], Awaitable[None]]:
+        async def act() -> None:
+            nonlocal there
+            await began.wait()
+            plain = socket.socket()
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * SLOW_BYTES)
+            plain.connect((address.host, address.port))
+            peer = Peer(*await asyncio.open_connection(sock=plain, limit=SLOW_BYTES))
+            await peer.login(name)
+            peer.send(Enter(room, have, 0))
+            await peer.until(Roster)
+            while not over.is_set():
+                await peer.reader.readexactly(SLOW_BYTES)
+                peer.send(Pong())
+                await asyncio.sleep(1)
+            there += 1
+            peer.close()
+
+        return act
+
+    swarm.run([speak, listen, *map(read, names[1:])], count + 2, LONGEST_S, LONGEST_S)
+    return there
+
+
 def main(what: str, address: str, count: str, per_s: str = "inf") -> None:
     """Do harm. As it comes from other machines in earnest, it waits for what has to be done on this one."""
     os.nice(19)
@@ -113,6 +193,7 @@ def main(what: str, address: str, count: str, per_s: str = "inf") -> None:
         "malformed": malformed,
         "half-open": half_open,
         "flood": flood,
+        "slow": slow,
     }
     print(kinds[what](parse(address), int(count), float(per_s)), flush=True)
 

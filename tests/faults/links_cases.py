@@ -6,18 +6,20 @@ import time
 from typing import Final
 
 from tests.faults.bad_links import BROKEN, BadLinkCase
-from tests.faults.programs import FaultCase
+from tests.faults.programs import FaultCase, asked_s
 from tests.relay.process import Talker
 
 SILENT: Final = 48
 """Links that say nothing anyway, beside those of two clients."""
+SILENT_S: Final = 45.0
+"""Who is not heard for so long is gone."""
 
 
 class BlackholeTests(FaultCase):
     """Links that are there and carry nothing."""
 
     def test_blackhole(self) -> None:
-        """Of fifty links relay and clients notice within four spans of silence, names are free, and all goes on."""
+        """Of fifty links relay and clients notice after 45 seconds of silence, names are free, and all goes on."""
         relay = self.relay("--plaintext")
         proxy = self.proxy(relay)
         (near,) = self.clients(relay.address, "near")
@@ -33,27 +35,31 @@ class BlackholeTests(FaultCase):
         far[0].says("said into nothing")
         for each in far:
             near.gets("gone", 64, name=each.name)
+        gone = time.monotonic() - began
         for each in far:
             each.gets("link", 64, up=False)
         noticed = time.monotonic() - began
-        self.assertGreater(noticed, 40)
         self.until(lambda: relay.descriptors() <= descriptors - SILENT, 15)
         self.measured(
-            f"clients and relay knew after {noticed:.1f} s, all was closed after {time.monotonic() - began:.1f} s"
+            f"the relay knew after {gone:.1f} s, clients as well after {noticed:.1f} s, all was closed after "
+            f"{time.monotonic() - began:.1f} s"
         )
+        # The last bytes were heard a little before they were lost; a busy machine is late.
+        self.assertGreater(gone, 25)
+        self.assertLess(noticed, SILENT_S + 3)
         Talker(self, relay.address).login("silent7")
         proxy.now()
         self.all_know("said into nothing", far[0], near)
         for each in far:
             self.all_hear(f"{each.name} is back", each, near, *[other for other in far if other is not each])
-        told = self.assert_clean(near.life(since), *(each.life(since) for each in far), told=None)
-        self.assertIn("far1: missed", str(told))
+        self.all_know("while they hear nothing", near, *far)
+        self.assert_clean(near.life(since), *(each.life(since) for each in far))
         relay.ends()
 
 
 class LongTests(BadLinkCase):
-    """A bad link for longer, with more of everything."""
+    """A bad link for longer: 300 ms late, give or take 100, with a reset of one piece in a hundred."""
 
     def test_long(self) -> None:
-        """After two minutes of bad links everything acknowledged was shown, or told to be missed."""
-        self.bad_talk(120, {**BROKEN, "latency_s": 0.2, "jitter_s": 0.2}, told=None)
+        """After two minutes of bad links, or `FAULT_MINUTES`, everything acknowledged was shown to everybody."""
+        self.bad_talk(asked_s(120), {**BROKEN, "latency_s": 0.2, "jitter_s": 0.2, "reset": 0.01})

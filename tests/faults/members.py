@@ -34,6 +34,7 @@ from securechat.wire.messages import (
     Post,
     Refused,
     Repost,
+    Seen,
     SessionKey,
 )
 from tests.faults.ackcheck import Life
@@ -56,6 +57,8 @@ class Pace:
     every_s: float = 0.2
     size: int = 200
     """Bytes of each, its id included."""
+    tells: bool = False
+    """Whether it tells the relay what it has, so that this need not be kept for it."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,7 @@ class Member:
         self._texts: dict[int, str] = {}
         self._known = 0
         self._failures = 0
+        self._peer: Peer | None = None
 
     @property
     def known(self) -> int:
@@ -106,12 +110,23 @@ class Member:
             self._known += 1
         return self._known
 
+    def cut(self) -> None:
+        """Lose the link, if there is one, and come back as usual."""
+        if self._peer is not None:
+            self._peer.close()
+
+    def forget(self) -> None:
+        """Everything that it knows of is in order: what the checker wants to know begins behind it."""
+        self.life = Life(self.name, self.room, since=self.known + 1)
+        self._texts.clear()
+        self.ack_s.clear()
+
     async def live(self, address: Address) -> None:
         """Be there, for ever."""
         while True:
-            peer = None
+            self._peer = peer = None
             with suppress(ConnectionError, asyncio.IncompleteReadError, TimeoutError, OSError):
-                peer = await asyncio.wait_for(Peer.connect(address), LOGIN_S)
+                self._peer = peer = await asyncio.wait_for(Peer.connect(address), LOGIN_S)
                 await asyncio.wait_for(peer.login(self.name), LOGIN_S)
                 await self._talk(peer)
             self.is_there = False
@@ -139,6 +154,8 @@ class Member:
             peer.send(Repost(self.room, epoch, 0, each, self._sealed(each)))
         await asyncio.sleep(random() * self._pace.every_s)
         while True:
+            if self._pace.tells:
+                peer.send(Seen([(self.room, self.known, 0)]))
             if self.posts and len(self.unanswered) <= MOST_UNANSWERED - self._pace.run:
                 ids = [urandom(16) for _ in range(self._pace.run)]
                 self.unanswered |= dict.fromkeys(ids, time.monotonic())
@@ -223,6 +240,10 @@ class Members(Thread):
         if self.is_alive():
             self._loop.call_soon_threadsafe(self._ending.set)
             self.join(10)
+
+    def cut(self, member: Member) -> None:
+        """Somebody loses their link, and comes back."""
+        self._loop.call_soon_threadsafe(member.cut)
 
     def post(self, posts: bool = True) -> None:
         """From now on all of them say something, or nobody does."""

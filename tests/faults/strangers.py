@@ -118,12 +118,17 @@ class StrangerCase(FaultCase):
         relay.ends()
 
     def wrong_logins(self, count: int) -> None:
-        """Logins that fail, for one name and for many, beside those whose names they are."""
+        """So many logins fail for one name, then one for each of so many, beside those whose names they are."""
         relay = self.relay("--plaintext", "--limit-loopback", "--per-address", "100", "--new-per-address", "10000")
-        owners = [Talker(self, relay.address, source="127.0.0.3") for _ in range(2)]
-        for number, talker in enumerate(owners):
-            talker.login(f"owner{number}")
         told: Counter[str] = Counter()
+
+        def own(number: int) -> Callable[[], Awaitable[None]]:
+            async def act() -> None:
+                peer = await Peer.connect(relay.address, "127.0.0.3")
+                await peer.login(f"owner{number}")
+                peer.close()
+
+            return act
 
         def wrong(number: int, name: str, source: str) -> Callable[[], Awaitable[None]]:
             async def act() -> None:
@@ -148,9 +153,10 @@ class StrangerCase(FaultCase):
             self.assertLessEqual(told["name-owned"], looked_at)
             Talker(self, relay.address, source=source).login("owner0")
 
+        swarm.run((own(number) for number in range(count)), 20, LONG_S)
         # A minute's worth more of what an address may, as it may take a while.
         attack(lambda number: "owner0", "127.0.0.2", 5 + 2)
-        attack(lambda number: f"owner{number % 2}", "127.0.0.5", 10 + 10)
+        attack(lambda number: f"owner{number - 1}", "127.0.0.5", 10 + 10)
         relay.ends()
 
     def gets_in(self, relay: Relay, name: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.faults.bystanders import BystanderCase
+from tests.faults.bystanders import BystanderCase, SlowCase
 from tests.faults.programs import MIB
 
 
@@ -22,3 +22,11 @@ class BystanderTests(BystanderCase):
         acked = self.bystanders(16 * MIB, "flood", 4)
         self.assertGreater(acked, 4 * 500)
         self.assertLess(acked, 4 * (500 + 50 * 9 + 256))
+
+
+class SlowTests(SlowCase):
+    """Readers of a room in which much is said."""
+
+    def test_slow(self) -> None:
+        """For twenty who read a KiB a second little waits; others hear all, and are hardly slower."""
+        self.slow(20, 8, 8 * MIB)

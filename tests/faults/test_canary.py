@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import base64
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from signal import SIGABRT
 from typing import Final
 
 from securechat.wire.address import Address
 from securechat.wire.messages import LAST_SEQ, Append, Enter
-from tests.faults.programs import FaultCase, Relay
-from tests.relay.process import Talker
+from tests.client.programs import environment
+from tests.faults.programs import LONG_S, FaultCase, Relay
+from tests.relay.process import TWISTD, Talker, fresh_directory
+from tests.relay.test_operating import get, over_tcp
 
 NAME: Final = "canaryname7x"
 ROOM: Final = "#canaryroom7x"
@@ -43,6 +49,16 @@ def files(folder: Path) -> Iterator[tuple[str, bytes]]:
             yield str(path), str(path.relative_to(folder)).encode() + path.read_bytes()
 
 
+WITH_CORES: Final = 'ulimit -S -c "$(ulimit -H -c)"; exec "$0" "$@"'
+"""As many bytes of a core file as may be."""
+
+
+class CoreRelay(Relay):
+    """One that may leave a core file, for all that the system says."""
+
+    program = ("/bin/bash", "-c", WITH_CORES, TWISTD)
+
+
 class CanaryTests(FaultCase):
     """People with names, rooms and words that are nowhere else."""
 
@@ -68,8 +84,10 @@ class CanaryTests(FaultCase):
         relay.descriptors()
 
     def test_canary(self) -> None:
-        """Nothing of what people do is in the relay's log, data directory, environment or command line."""
-        relay = self.relay("--motd", "welcome", "--listen", "unix:chat.sock")
+        """Nothing of what people do is in log, metrics, data directory, backup, environment or command line."""
+        relay = self.relay(
+            "--motd", "welcome", "--listen", "unix:chat.sock", "--status", "tcp:0:interface=127.0.0.1"
+        )
         secret = self.home("secret")
         secret.mkdir(parents=True)
         (secret / "file").write_text(PASSPHRASE + "\n")
@@ -83,6 +101,15 @@ class CanaryTests(FaultCase):
         canary.gets("sent", text=f"{TEXT} three")
         self.troubles(relay, Address(path=str(relay.directory / "chat.sock"), tls=False))
         places = {name: Path(f"/proc/{relay.pid}/{name}").read_bytes() for name in ("environ", "cmdline")}
+        places["metrics"] = get(over_tcp(relay), "/metrics")[1]
+        backup = fresh_directory(self) / "backup"
+        command = [sys.executable, "-m", "securechat", "relay", "backup", str(backup)]
+        done = subprocess.run(
+            [*command, "--data", str(relay.directory / "data")], capture_output=True, timeout=LONG_S, check=True
+        )
+        places |= {"backup": backup.read_bytes(), "said of it": done.stdout + done.stderr}
+        self.assertIn(b"SQLite format 3", places["backup"])
+        self.assertIn(b"securechat_clients 2", places["metrics"])
         canary.ends_input()
         self.assertEqual(0, canary.ends())
         places["log"] = relay.ends().encode()
@@ -93,3 +120,28 @@ class CanaryTests(FaultCase):
         homes = dict(files(self.home("canaryname7xb")))
         self.assertGreater(len(homes), 0)
         self.assertEqual([], found((TEXT, PASSPHRASE), homes))
+
+    def test_core(self) -> None:
+        """A relay and a client that crash leave no core file, though they may."""
+        relay = CoreRelay(self)
+        home = self.home("alice")
+        home.mkdir(parents=True)
+        words = ["/bin/bash", "-c", WITH_CORES, sys.executable, "-m", "securechat", "chat", "alice", "--json"]
+        client = subprocess.Popen(
+            [*words, "--relay", str(relay.address), "--home", str(home)],
+            cwd=home,
+            env=environment(home),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        with client:
+            assert client.stdout is not None
+            client.stdout.readline()
+            for pid, folder, end in ((client.pid, home, client.wait), (relay.pid, relay.directory, relay.wait)):
+                limits = Path(f"/proc/{pid}/limits").read_text()
+                (line,) = (each for each in limits.splitlines() if each.startswith("Max core file size"))
+                self.assertEqual("0", line.split()[4])
+                os.kill(pid, SIGABRT)
+                self.assertEqual(-SIGABRT, end())
+                self.assertEqual([], [path for path in folder.rglob("*") if path.name.startswith("core")])

@@ -26,8 +26,8 @@ class StrangerTests(StrangerCase):
         self.many_connections(1_000)
 
     def test_wrong_logins(self) -> None:
-        """Of 200 logins that fail few are looked at, and the owners of the names get in from everywhere."""
-        self.wrong_logins(200)
+        """Of 1,000 logins that fail for one name, then for 1,000 names, few are looked at; owners get in."""
+        self.wrong_logins(1_000)
 
     def test_few_descriptors(self) -> None:
         """Connections never take all descriptors, however few there are, and users get in all the same."""

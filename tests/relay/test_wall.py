@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Final
+from types import SimpleNamespace
+from typing import Any, Final
 
+from twisted.application.service import Service
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from securechat.relay.durable import TIDY_S, Durable
 from securechat.relay.limits import RelayLimits
 from securechat.relay.wall import DOUBT_S, STEP_MS, Wall
 from securechat.wire.messages import LAST_SEQ, Enter, Hand, SealedKey
 from tests.relay.harness import RelayCase, of
 from tests.relay.people import NOW_MS
+from tests.relay.test_ending import Disk
 
 HOUR_S: Final = 3600.0
 
 
-class WallTests(SynchronousTestCase):
-    """Steps of a clock."""
+class SteppedCase(SynchronousTestCase):
+    """A clock that can be set."""
 
     def setUp(self) -> None:
         """Two clocks that go alike."""
@@ -28,6 +32,10 @@ class WallTests(SynchronousTestCase):
     def real_ms(self) -> int:
         """What the wall clock says."""
         return NOW_MS + self.step_ms + round(self.clock.seconds() * 1_000)
+
+
+class WallTests(SteppedCase):
+    """Steps of a clock."""
 
     def after(self, seconds: float) -> int:
         """What is believed later, in milliseconds since the beginning."""
@@ -64,6 +72,35 @@ class WallTests(SynchronousTestCase):
         """A clock that is set back is believed at once."""
         self.step_ms = -5 * STEP_MS
         self.assertEqual(3_600_000 - 5 * STEP_MS, self.after(HOUR_S))
+
+
+class TidyDisk(Disk):
+    """It remembers by which time it was told to delete what is too old."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[int] = []
+
+    def tidy(self, *arguments: Any) -> None:
+        """Take the time."""
+        self.told.append(arguments[0] - NOW_MS)
+
+
+class TidyingTests(SteppedCase):
+    """What is deleted from a store."""
+
+    def test_deleted_by_it(self) -> None:
+        """A day long nothing is deleted from the store by a clock that was set ten years forward."""
+        disk: Any = TidyDisk()
+        relay: Any = Service()
+        relay.factory = SimpleNamespace(rooms=SimpleNamespace(done_with=dict), wall=self.wall)
+        durable = Durable(self.clock, disk, disk, relay, lambda _: None, lambda: None)
+        durable.startService()
+        self.step_ms = 10 * 365 * 24 * 3_600_000
+        self.clock.pump([TIDY_S] * 24)
+        self.assertEqual([hours * 3_600_000 for hours in range(25)], disk.told)
+        self.clock.advance(TIDY_S)
+        self.assertEqual(self.step_ms + 25 * 3_600_000, disk.told[-1])
 
 
 class WaitingTests(RelayCase):

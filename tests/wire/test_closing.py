@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from securechat.wire.codes import Code
 from securechat.wire.framing import LINGER_BYTES, LINGER_S, farewell, frame
-from securechat.wire.messages import LAST_SEQ, Enter, Ping, Pong
+from securechat.wire.messages import LAST_SEQ, Enter, Message, Ping, Pong
 from tests.wire.harness import LinkCase, Recorder, bodies, from_client, last_code, rooms
 
 ROOMS = rooms("#one", "#two")
@@ -174,14 +176,31 @@ class LivenessTests(LinkCase):
         """Let so many spans of silence go by."""
         self.clock.pump([self.link.ping_s] * number)
 
+    def at(self, seconds: float) -> list[Message]:
+        """What was said up to a time; each timer fires at its own."""
+        while due := [each.getTime() for each in self.clock.getDelayedCalls() if each.getTime() <= seconds]:
+            self.clock.advance(min(due) - self.clock.seconds())
+        self.clock.advance(seconds - self.clock.seconds())
+        return self.transport.said()
+
     def test_pinged_after_silence(self) -> None:
-        """A peer that was heard in this span is not pinged; after a whole span of silence it is."""
+        """A peer is pinged when nothing was heard for a whole span since its last byte, whenever that came."""
+        self.at(7)
         self.link.dataReceived(frame(Pong()))
-        self.spans(1)
-        self.assertEqual([], self.transport.said())
-        self.spans(1)
-        self.clock.advance(0)
-        self.assertEqual([Ping()], self.transport.said())
+        self.assertEqual([], self.at(21.9))
+        self.assertEqual([Ping()], self.at(22))
+
+    def test_pings_are_seldom(self) -> None:
+        """A peer that says nothing by itself, and answers, is pinged once in a span at most."""
+        pinged: list[float] = []
+        for tenth in range(6_000):
+            if len(self.at(tenth / 10)) > len(pinged):
+                pinged.append(tenth / 10)
+            elif pinged and tenth / 10 == pinged[-1] + 0.5:
+                self.link.dataReceived(frame(Pong()))
+        self.assertGreater(len(pinged), 30)
+        self.assertGreaterEqual(min(after - before for before, after in pairwise(pinged)), self.link.ping_s)
+        self.assertFalse(self.link.closing)
 
     def test_any_byte_is_a_sign(self) -> None:
         """A peer of which something comes in each span stays, though it never answers a ping."""
@@ -192,11 +211,23 @@ class LivenessTests(LinkCase):
         self.assertEqual(2, len(self.link.received))
 
     def test_gone(self) -> None:
-        """After three spans of silence the peer is gone and is told so."""
-        self.spans(3)
+        """Three spans after its last byte, whenever that came, the peer is gone and is told so."""
+        for heard in (0, 7, 14.9, 15.1, 29):
+            with self.subTest(heard=heard):
+                self.setUp()
+                self.at(heard)
+                self.link.dataReceived(b"\0")
+                self.at(heard + 44.9)
+                self.assertFalse(self.link.closing)
+                self.assertEqual([Ping(), Ping(), farewell(Code.SILENT)], self.at(heard + 45)[-3:])
+
+    def test_held_up(self) -> None:
+        """Where we ourselves were held up for longer than a peer may be silent, it is asked first."""
+        self.clock.advance(100)
+        self.assertEqual([Ping()], self.at(100))
+        self.link.dataReceived(frame(Pong()))
+        self.spans(2)
         self.assertFalse(self.link.closing)
-        self.spans(1)
-        self.assertEqual([Ping(), Ping(), farewell(Code.SILENT)], self.transport.said())
 
     def test_our_own_silence(self) -> None:
         """While we do not read a peer is not counted as silent, however long that is."""
