@@ -17,8 +17,8 @@ from securechat.crypto.cpu import CpuEngine
 from securechat.relay.admin.verifying import verify
 from securechat.relay.records import EntryTaken, KeyDrawn, MessageTaken, Record
 from securechat.relay.schema import APPLICATION_ID, MIGRATIONS
-from securechat.relay.storage_key import KEY_FILE, StorageKey
 from securechat.relay.sqlite_store import SqliteStore
+from securechat.relay.storage_key import KEY_FILE, StorageKey
 from securechat.relay.tags import post_tag
 from securechat.wire.messages import Delivery, Enter, Roster
 from tests.faults.ends import FAST, EndCase
