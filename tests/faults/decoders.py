@@ -173,7 +173,7 @@ def main(seconds: str, seed: str = "0") -> None:
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has had; what `getrusage` says counts that of whoever started it as well."""
+    """The most memory that this process has had; what `getrusage` says counts that of its parent as well."""
     (line,) = (each for each in Path("/proc/self/status").read_text().splitlines() if each.startswith("VmHWM:"))
     return int(line.split()[1]) * 1024
 
