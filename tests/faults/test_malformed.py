@@ -64,7 +64,7 @@ class MalformedTests(FaultCase):
 
     def test_malformed(self) -> None:
         """Each link is closed with a right code within a second, the relay hardly grows, and others talk on."""
-        relay = self.relay("--plaintext")
+        relay = self.relay("--plaintext", "--stranger-rate", "0")
         alice, bob = self.clients(relay.address, "alice", "bob")
         since = self.all_hear("begin", alice, bob)
         self.all_hear("begin as well", bob, alice)
