@@ -154,9 +154,9 @@ class StrangerCase(FaultCase):
             Talker(self, relay.address, source=source).login("owner0")
 
         swarm.run((own(number) for number in range(count)), 20, LONG_S)
-        # Twice what a name may, as its owner gets in from there meanwhile, with whom it begins anew; and a minute's
-        # worth more of what an address may, as it may take a while.
-        attack(lambda number: "owner0", "127.0.0.2", 2 * 5 + 2)
+        # A minute's worth more of what an address may, as it may take a while. What a name may stays below that, or
+        # the address alone would see to it.
+        attack(lambda number: "owner0", "127.0.0.2", 5 + 2)
         attack(lambda number: f"owner{number - 1}", "127.0.0.5", 10 + 10)
         relay.ends()
 
