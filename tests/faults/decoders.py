@@ -59,6 +59,7 @@ FROM_RELAY: Final[tuple[list[Any], ...]] = (
     ["Gap", "#tea", 1, 5, "expired"],
     ["Declined", "#tea", [b"i" * 16], "stale-epoch"],
     ["Ping"],
+    ["Pong"],
     ["Goodbye", "shutdown", ""],
 )
 """What every message of a relay looks like."""

@@ -22,6 +22,7 @@ GOOD: Final[tuple[list[Any], ...]] = (
     ["Hand", "#tea", [[b"d" * 32, b"b" * 300]]],
     ["Ask", "#tea", b"d" * 32, b"s" * 16],
     ["Post", "#tea", b"e" * 32, [[b"i" * 16, b"x" * 344]]],
+    ["Repost", "#tea", b"e" * 32, 0, b"i" * 16, b"x" * 344],
     ["Seen", [["#tea", 1, 1]]],
     ["Ping"],
     ["Pong"],
@@ -38,6 +39,7 @@ WORSE: Final[dict[str, list[Any]]] = {
     "Hand": ["#", [[b"d" * 31, b"b"]]],
     "Ask": ["", b"d", b"s" * 17],
     "Post": ["#", b"e" * 31, [[b"i" * 15, b""]]],
+    "Repost": ["#", b"e" * 31, -1, b"i" * 15, b""],
     "Seen": [[["#tea", 1, -1]]],
     "Goodbye": ["bye", "x" * 201],
 }

@@ -6,8 +6,12 @@ import time
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from securechat.wire.framing import names_of
+from securechat.wire.messages import FromClient, FromRelay
+from tests.faults.decoders import FROM_RELAY
 from tests.faults.fuzzer import MOST_S, Decoder, fuzz
 from tests.faults.fuzzing import DecoderCase
+from tests.faults.mutators import GOOD
 
 
 def careless(data: bytes) -> int:
@@ -55,6 +59,11 @@ class FuzzerTests(SynchronousTestCase):
 
 class DecoderTests(DecoderCase):
     """Everything in `wire`, `signed` and `e2e` that reads bytes of others."""
+
+    def test_samples(self) -> None:
+        """There is a sample of every message."""
+        self.assertEqual(names_of(FromClient), {each[0] for each in GOOD})
+        self.assertEqual(names_of(FromRelay), {each[0] for each in FROM_RELAY})
 
     def test_fuzzed(self) -> None:
         """For five seconds there is no error but the decoders' own, and nothing that takes long."""
