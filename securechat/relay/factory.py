@@ -124,7 +124,7 @@ class RelayFactory(Factory):
             expiry_ms=self.wall.now_ms,
         )
         self.turns = Turns(clock, limits.strangers_per_s)
-        """When strangers are listened to; see `listening`."""
+        """When strangers are listened to; see `door`."""
         self._attempts = Attempts(clock)
         self.in_flight = InFlight(limits.unanswered_bytes, partial(clock.callLater, 0))
         """The posts of all clients that wait for their answers."""

@@ -93,6 +93,7 @@ class Measures:
         yield _gauge("tick_seconds", "How late a timer was at worst in the last minute.", self._lateness.worst())
         yield _gauge("lagging_links", "Clients that are told from the store, being behind.", len(rooms.behind))
         load = factory.load
+        yield _gauge("waiting_strangers", "New connections that wait for their turn.", len(factory.turns))
         yield _gauge("busy", "1 while nobody and nothing new is let in.", int(load.is_too_much()))
         yield _counter("busy_total", "How often that has begun.", load.times)
         yield _gauge("unread_bytes", "Bytes of frames that have come in part.", load.memory.unread)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -14,6 +16,7 @@ from securechat.relay.lateness import EVERY_S, WINDOW_S, Lateness
 from securechat.relay.limits import RelayLimits
 from securechat.relay.load import LATE_LOOKS
 from securechat.relay.measures import Disk, Measures
+from securechat.relay.turns import AT_ONCE
 from securechat.wire.codes import Code
 from securechat.wire.messages import LAST_SEQ, Enter, Hello
 from tests.crypto.fakes import Rig
@@ -62,6 +65,17 @@ class MeasuresTests(RelayCase):
         relay.turn()
         found = self.numbers(relay)
         self.assertEqual((2, 1, 1), (found["links"], found["clients"], found["rooms"]))
+
+    def test_waiting_strangers(self) -> None:
+        """Whoever waits in line is counted until their turn has come."""
+        relay = self.relay(RelayLimits(strangers_per_s=1.0))
+        listened_to: list[int] = []
+        for number in range(AT_ONCE + 2):
+            relay.factory.turns.take(partial(listened_to.append, number))
+        for waiting in (2, 1, 0):
+            self.assertEqual(waiting, self.numbers(relay)["waiting_strangers"])
+            relay.clock.advance(1.0)
+        self.assertEqual([AT_ONCE, AT_ONCE + 1], listened_to)
 
     def test_messages(self) -> None:
         """A message to a room of three is one post and two deliveries."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.testing import MemoryReactorClock
@@ -9,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.relay.factory import RelayFactory
 from securechat.relay.limits import RelayLimits
-from securechat.relay.listening import Protection, listener
+from securechat.relay.listening import ACCEPTED_AT_ONCE, Protection, listener
 from securechat.relay.log import MemoryLog
 from securechat.relay.protocol import RelayProtocol
 from securechat.relay.service import RelayService
@@ -54,6 +56,24 @@ class ServiceTests(SynchronousTestCase):
         service.startService()
         self.assertEqual([1, 2], [each[0] for each in self.reactor.tcpServers])
         self.assertEqual(2, len(service.addresses))
+
+    def test_accepts_few_at_once(self) -> None:
+        """On every endpoint few connections are accepted in one turn, however many Twisted would."""
+        listen = self.reactor.listenTCP
+        ports: list[Any] = []
+
+        def listening(*args: Any, **more: Any) -> IListeningPort:
+            port: Any = listen(*args, **more)
+            port.numberAccepts, port.accepted = 100, []
+            port.doRead = lambda: port.accepted.append(port.numberAccepts)
+            ports.append(port)
+            return port  # type: ignore[no-any-return]
+
+        self.patch(self.reactor, "listenTCP", listening)
+        self.service("tcp:1", "tcp:2").privilegedStartService()
+        for port in ports:
+            port.doRead()
+        self.assertEqual([[ACCEPTED_AT_ONCE]] * 2, [port.accepted for port in ports])
 
     def test_port_is_busy(self) -> None:
         """An endpoint that cannot listen ends the program with one line."""
