@@ -237,7 +237,7 @@ class Rooms:
         room.calling = False
         why = self._why_not(room, certificate)
         if why is not None:
-            self._give_up(room, why)
+            self._saying.give_up(room, why)
         elif certificate is not None:
             room.guests = [certificate]
             self._membership.add_guests(room)
@@ -250,12 +250,6 @@ class Rooms:
         if not self._people.meet(room.name, certificate):
             return f"the key of {other} changed, and nobody has accepted the new one"
         return None
-
-    def _give_up(self, room: Room, why: str) -> None:
-        """What is not posted yet is not sent."""
-        for pending in [each for each in room.outbox.values() if not each.posted]:
-            del room.outbox[pending.post_id]
-            self._tell(NotSent(room.name, why, pending.text, pending.label))
 
     def left(self, room: Room) -> None:
         """We are out of a room: by our own wish, or put out."""

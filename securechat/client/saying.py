@@ -134,7 +134,7 @@ class Saying:
         except NotReadyError:
             return  # the session key is on its way
         except (E2EError, SignedError) as wrong:
-            self._give_up(room, str(wrong))
+            self.give_up(room, str(wrong))
             return
         room.sealing = True
         self._unanswered += 1
@@ -147,6 +147,12 @@ class Saying:
             (room, secure, self._link),
         )
         sealing.addErrback(lambda failure: self._log.failure("posting failed", failure))
+
+    def give_up(self, room: Room, why: str) -> None:
+        """What is not posted yet is not sent."""
+        for pending in [each for each in room.outbox.values() if not each.posted]:
+            del room.outbox[pending.post_id]
+            self._tell(NotSent(room.name, why, pending.text, pending.label))
 
     def prekeys(self, rooms: Sequence[Room], items: Sequence[tuple[bytes, bytes]]) -> None:
         """Prekeys came: hand our key to the devices that they are of, wherever that was wanted."""
@@ -262,7 +268,7 @@ class Saying:
         self._log.failure("sealing failed", failure)
         self._unposted(link)
         secure.rekey()
-        self._give_up(room, "it could not be sealed")
+        self.give_up(room, "it could not be sealed")
         self._done(room, secure)
 
     def _unposted(self, link: int) -> None:
@@ -276,11 +282,6 @@ class Saying:
             secure.rekey()
         # Other rooms may have waited for what this one did not use of the window.
         self._freed()
-
-    def _give_up(self, room: Room, why: str) -> None:
-        for pending in [each for each in room.outbox.values() if not each.posted]:
-            del room.outbox[pending.post_id]
-            self._tell(NotSent(room.name, why, pending.text, pending.label))
 
 
 def other_of(room: str, name: str) -> str | None:
