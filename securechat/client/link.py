@@ -2,7 +2,7 @@
 
 The relay speaks first. A client says nothing, not even its name, before it has checked the key of a relay that it
 knows; the key of one that it meets for the first time is remembered at `Welcome`. A link that was up is tried
-again for ever, after 0.5 to 30 seconds with full jitter; the first one is tried once.
+again for ever (`retry` says when); the first one is tried once.
 
 Twisted's `ClientService` is not used: it has no place to tell somebody that it will try again, it logs the relay's
 address, and a link lost while it logs in raises inside it (its machine has no transition for that).
@@ -10,7 +10,6 @@ address, and a link lost while it logs in raises inside it (its machine has no t
 
 from collections.abc import Callable
 from dataclasses import replace
-from random import random
 from typing import Final, Protocol, cast
 
 import msgspec
@@ -30,6 +29,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from securechat.client.errors import ClientError, Exit
+from securechat.client.retry import Retry
 from securechat.client.tls import PinnedTLS, TLSClientFactory
 from securechat.client.trouble import no_answer, no_relay, other_key, refused, why_lost, why_unreachable
 from securechat.signed.certificates import EXPORTER_BYTES
@@ -61,9 +61,6 @@ PING_MOST_S: Final = 300
 
 RENEW_S: Final = 3600.0
 """How often a link looks whether a new prekey is due."""
-
-RETRY_LEAST_S: Final = 0.5
-RETRY_MOST_S: Final = 30.0
 
 # A relay ends a link for these reasons, which pass: a full house, a new start, a link that was too slow.
 _PASSING: Final = frozenset(
@@ -208,7 +205,7 @@ class Link:
         clock: IReactorTime,
         pins: KnownRelays,
         gave_up: Callable[[ClientError], None],
-        jitter: Callable[[], float] = random,
+        retry: Retry | None = None,
     ) -> None:
         self.login = login
         self.listener: LinkListener
@@ -219,7 +216,7 @@ class Link:
         self._turn = Turn(clock)
         self._pins = pins
         self._gave_up = gave_up
-        self._jitter = jitter
+        self._retry = retry or Retry()
         factory = Factory.forProtocol(lambda: ClientProtocol(clock, self._turn, self))
         factory.noisy = False
         self._factory: IProtocolFactory = factory
@@ -230,7 +227,6 @@ class Link:
         self._login_call: IDelayedCall | None = None
         self._retry_call: IDelayedCall | None = None
         self._renew_call: IDelayedCall | None = None
-        self._failures = 0
         self._was_up = False
         self._up_since: float | None = None
         self._error: ClientError | None = None
@@ -382,12 +378,7 @@ class Link:
             self._gave_up(self._error or ClientError(self._reason, Exit.UNREACHABLE))
         else:
             since, self._up_since = self._up_since, None
-            if since is not None and self._clock.seconds() - since >= RETRY_MOST_S:
-                # A relay that welcomes us and drops us at once is not asked again at once.
-                self._failures = 0
-            most = min(RETRY_MOST_S, RETRY_LEAST_S * 2.0 ** min(self._failures, 16))
-            wait = RETRY_LEAST_S + self._jitter() * (most - RETRY_LEAST_S)
-            self._failures += 1
+            wait = self._retry.wait_s(0.0 if since is None else self._clock.seconds() - since)
             self._retry_call = self._clock.callLater(wait, self._connect)
             self.listener.link_down(self.relay, self._reason, wait)
 

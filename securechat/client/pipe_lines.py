@@ -54,7 +54,7 @@ def remark(event: events.Event, *, again: bool, chatty: bool) -> str:
         case events.Error():
             return event.text
         case events.Link(up=False):
-            return f"{event.reason}; trying again in {event.retry_s or 0:.0f} s"
+            return f"{event.reason}; trying again in {max(event.retry_s or 0, 1):.0f} s"
         case events.Link() if again:
             return "connected again"
     return _chat(event) if chatty else ""

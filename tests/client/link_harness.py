@@ -16,6 +16,7 @@ from zope.interface import implementer
 from securechat.client.errors import ClientError
 from securechat.client.link import ClientProtocol, Link
 from securechat.client.login import Login
+from securechat.client.retry import Retry
 from securechat.e2e.identity import Person
 from securechat.e2e.keystore import Secrets
 from securechat.e2e.prekeys import PrekeyRing
@@ -157,9 +158,8 @@ class LinkCase(SynchronousTestCase):
         self.login = HandLogin()
         self.errors: list[ClientError] = []
         self.jitter = 0.0
-        self.link = Link(
-            self.endpoint, self.address, self.login, self.clock, self.pins, self.errors.append, lambda: self.jitter
-        )
+        retry = Retry(jitter=lambda: self.jitter)
+        self.link = Link(self.endpoint, self.address, self.login, self.clock, self.pins, self.errors.append, retry)
         self.transport: LinkTransport
         self.link.start(self.listener)
         # A test may start several, one after the other.

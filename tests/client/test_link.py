@@ -202,7 +202,7 @@ class RefusedTests(LinkCase):
             self.hears(Goodbye(code, "not this text"))
             self.assertEqual(self.said(), [farewell(Code.QUIT)])
             self.transport.lose()
-            self.assertEqual(self.listener.downs, [(f"the relay says: {REASONS[code]}", 0.5)])
+            self.assertEqual(self.listener.downs, [(f"the relay says: {REASONS[code]}", 0.25)])
             self.assertEqual(self.errors, [])
 
     def test_nothing_is_handled_after_it(self) -> None:

@@ -9,7 +9,8 @@ from twisted.test.iosim import ConnectionCompleter, IOPump
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.client.errors import ClientError, Exit
-from securechat.client.link import LOGIN_S, RETRY_MOST_S, Link
+from securechat.client.link import LOGIN_S, Link
+from securechat.client.retry import FORGIVEN_S
 from securechat.e2e.identity import new_person
 from securechat.relay.factory import RelayFactory
 from securechat.relay.limits import RelayLimits
@@ -53,15 +54,6 @@ class AgainTests(LinkCase):
         self.assertIn("nothing listens", self.listener.downs[-1][0])
         self.assertEqual(self.errors, [])
 
-    def test_least_wait(self) -> None:
-        """Without jitter no wait is shorter than half a second, however often it fails."""
-        self.log_in()
-        self.transport.lose()
-        for _ in range(2_000):
-            self.assertEqual(self.listener.downs[-1][1], 0.5)
-            self.clock.advance(0.5)
-            self.endpoint.fail(ConnectionRefusedError())
-
     def test_begins_afresh(self) -> None:
         """After a link that lasted the waits begin at their shortest again; after a brief one they go on."""
         self.log_in()
@@ -72,15 +64,25 @@ class AgainTests(LinkCase):
             self.endpoint.fail(ConnectionRefusedError())
         self.clock.advance(4.0)
         self.log_in()
-        self.clock.advance(RETRY_MOST_S - 1)
         self.transport.lose()
         self.assertEqual(self.listener.downs[-1], ("the connection broke", 8.0))
         self.clock.advance(8.0)
         self.log_in()
-        self.clock.advance(RETRY_MOST_S)
+        self.clock.advance(5 * FORGIVEN_S)
         self.transport.lose()
         self.assertEqual(self.listener.downs[-1], ("the connection broke", 0.5))
         self.assertEqual(len(self.listener.ups), 3)
+
+    def test_time_away_is_not_time_up(self) -> None:
+        """What counts for the next wait is how long a link was up, not for how long it was tried for."""
+        self.log_in()
+        self.jitter = 1.0
+        self.clock.advance(5 * FORGIVEN_S)
+        self.transport.lose()
+        for wait in (0.5, 1.0, 2.0, 4.0, 8.0):
+            self.clock.advance(wait)
+            self.endpoint.fail(ConnectionRefusedError())
+        self.assertEqual(self.listener.downs[-1][1], 16.0)
 
     def test_ping_span_of_relay(self) -> None:
         """The relay says in `Welcome` after how much silence it is pinged."""
@@ -100,7 +102,7 @@ class AgainTests(LinkCase):
             self.clock.advance(15)
         self.assertEqual(self.said()[-1], farewell(Code.SILENT))
         self.clock.pump([2, 0])
-        self.assertEqual(self.listener.downs, [("the relay does not answer", 0.5)])
+        self.assertEqual(self.listener.downs, [("the relay does not answer", 0.25)])
 
     def test_login_takes_too_long_again(self) -> None:
         """A relay that does not welcome us back in time is tried again."""

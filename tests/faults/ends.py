@@ -19,7 +19,7 @@ from securechat.crypto.cpu import CpuEngine
 from securechat.relay.sqlite_store import SqliteStore
 from securechat.relay.storage_key import StorageKey
 from securechat.wire.address import Address
-from tests.faults.members import QUICK, ROOM, USUAL, Backoff, Members, Pace, found_room
+from tests.faults.members import QUICK, ROOM, USUAL, Members, Pace, Retries, found_room
 from tests.faults.programs import Client, FaultCase, Relay
 from tests.relay.process import Talker, fresh_directory
 
@@ -67,11 +67,11 @@ class EndCase(FaultCase):
         return relay
 
     def members(
-        self, address: Address, names: Sequence[str] = NAMES, pace: Pace = USUAL, backoff: Backoff = QUICK
+        self, address: Address, names: Sequence[str] = NAMES, pace: Pace = USUAL, retries: Retries = QUICK
     ) -> Members:
         """Members who are in their room and talk."""
         found_room(self, address, names)
-        return self.all_come(Members(address, {ROOM: names}, pace, backoff))
+        return self.all_come(Members(address, {ROOM: names}, pace, retries))
 
     def all_come(self, members: Members) -> Members:
         """Members who are in their rooms by now and talk."""

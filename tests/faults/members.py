@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from os import urandom
 from random import random
 from statistics import quantiles
@@ -20,6 +21,7 @@ from typing import Final
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from securechat.client.retry import Retry
 from securechat.wire.address import Address
 from securechat.wire.messages import (
     Ack,
@@ -61,27 +63,16 @@ class Pace:
     """Whether it tells the relay what it has, so that this need not be kept for it."""
 
 
-@dataclass(frozen=True)
-class Backoff:
-    """How long somebody waits before they try again: at random, at most twice as long each time."""
-
-    least_s: float = 0.05
-    most_s: float = 0.4
-
-    def wait_s(self, failures: int) -> float:
-        """For how long to wait after so many failures."""
-        longest = min(self.least_s * 2.0 ** min(failures, 20), self.most_s)
-        return self.least_s + (longest - self.least_s) * random()
-
+Retries = Callable[[], Retry]
 
 USUAL: Final = Pace()
-QUICK: Final = Backoff()
+QUICK: Final = partial(Retry, 0.1, 0.4)
 
 
 class Member:
     """One member, over all its links."""
 
-    def __init__(self, name: str, room: str, pace: Pace, backoff: Backoff) -> None:
+    def __init__(self, name: str, room: str, pace: Pace, retry: Retry) -> None:
         self.life = Life(name, room, since=1)
         self.name, self.room = name, room
         self.ack_s: list[float] = []
@@ -97,10 +88,9 @@ class Member:
         self.is_there = False
         self.at_ack: Callable[[], None] = _nothing
         """Called when it has heard an `Ack`."""
-        self._pace, self._backoff = pace, backoff
+        self._pace, self._retry = pace, retry
         self._texts: dict[int, str] = {}
         self._known = 0
-        self._failures = 0
         self._peer: Peer | None = None
 
     @property
@@ -129,16 +119,15 @@ class Member:
                 self._peer = peer = await asyncio.wait_for(Peer.connect(address), LOGIN_S)
                 await asyncio.wait_for(peer.login(self.name), LOGIN_S)
                 await self._talk(peer)
-            self.is_there = False
+            was_there, self.is_there = self.is_there, False
             if peer is not None:
                 peer.close()
-            self._failures += 1
-            await asyncio.sleep(self._backoff.wait_s(self._failures))
+            up_s = time.monotonic() - self.entered[-1] if was_there else 0.0
+            await asyncio.sleep(self._retry.wait_s(up_s))
 
     async def _talk(self, peer: Peer) -> None:
         peer.send(enter(self.known, self.room))
         key = await peer.until(SessionKey)
-        self._failures = 0
         self.entered.append(time.monotonic())
         self.is_there = True
         posting = asyncio.ensure_future(self._post(peer, key.epoch))
@@ -211,11 +200,11 @@ class Members(Thread):
     """All members of rooms that they alone are in, in one thread."""
 
     def __init__(
-        self, address: Address, rooms: Mapping[str, Sequence[str]], pace: Pace = USUAL, backoff: Backoff = QUICK
+        self, address: Address, rooms: Mapping[str, Sequence[str]], pace: Pace = USUAL, retries: Retries = QUICK
     ) -> None:
         super().__init__(daemon=True)
         self._address = address
-        self.each = [Member(name, room, pace, backoff) for room, names in rooms.items() for name in names]
+        self.each = [Member(name, room, pace, retries()) for room, names in rooms.items() for name in names]
         self._loop = asyncio.new_event_loop()
         self._ending = asyncio.Event()
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import time
 from typing import Final
 
+from securechat.client.retry import Retry
 from tests.faults.ends import EndCase
-from tests.faults.members import Backoff, Members, Pace, found_room
+from tests.faults.members import Members, Pace, found_room
 from tests.relay.scraping import parsed
 from tests.relay.test_operating import get, over_tcp
 
 ROOMS: Final = 100
 OPTIONS: Final = ("--max-clients", "3000", "--status", "tcp:0:interface=127.0.0.1")
 PACE: Final = Pace(run=1, every_s=20)
-BACKOFF: Final = Backoff(0.5, 30)
-"""As clients do it: 0.5 to 30 seconds, with full jitter."""
 
 
 class ReturnTests(EndCase):
@@ -26,7 +25,7 @@ class ReturnTests(EndCase):
         rooms = {f"#room{room}": [f"m{room}x{number}" for number in range(20)] for room in range(ROOMS)}
         for room, names in rooms.items():
             found_room(self, relay.address, names, room)
-        members = self.all_come(Members(relay.address, rooms, PACE, BACKOFF))
+        members = self.all_come(Members(relay.address, rooms, PACE, Retry))
         self.more_is_acknowledged(members, 1_000)
         relay.kill()
         began = time.monotonic()
