@@ -22,7 +22,7 @@ from securechat.relay.admin.office import Office
 from securechat.relay.admin.place import Place
 from securechat.relay.admin.rotation import new_key_path, settle
 from securechat.relay.certificate import prepare_directory
-from securechat.relay.descriptors import connections_for, fit
+from securechat.relay.descriptors import KEPT, connections_for, fit, make_room
 from securechat.relay.durable import Durable
 from securechat.relay.errors import RelayError
 from securechat.relay.factory import RelayFactory
@@ -193,6 +193,7 @@ def _relay(reactor: Any, options: Options, certified: Certified | None, **kept: 
         protection = Protection(certified, certified.fingerprint)
     limits = replace(limits_of(options), networks=tuple(options.networks), bots=dict(options.bots))
     connections = connections_for(getrlimit(RLIMIT_NOFILE)[0])
+    make_room(limits.max_clients + limits.handshakes + KEPT)
     factory = RelayFactory(
         reactor,
         _now_ms,

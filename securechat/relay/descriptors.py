@@ -4,7 +4,10 @@ So the soft limit is raised as far as the system lets us, some are kept back, an
 clients and connections that have not logged in, which cannot take them all.
 """
 
+import fcntl
+import os
 import resource
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
@@ -32,6 +35,19 @@ def raise_limit() -> None:
 def connections_for(descriptors: int) -> int | None:
     """How many connections so many descriptors are good for; None where there is no limit on them."""
     return None if descriptors == resource.RLIM_INFINITY else max(LEAST, descriptors - KEPT)
+
+
+def make_room(descriptors: int) -> None:
+    """Have the kernel make room for so many now, as far as the system lets us.
+
+    Where it has to make more while other threads run it lets us wait until all processors have noticed: at the 64th
+    connection, the 256th and so on nobody hears anything for 15 ms (measured on Linux 6).
+    """
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if allowed != resource.RLIM_INFINITY:
+        descriptors = min(descriptors, allowed)
+    with open(os.devnull) as anything, suppress(OSError):
+        os.close(fcntl.fcntl(anything, fcntl.F_DUPFD_CLOEXEC, descriptors - 1))
 
 
 def fit(limits: RelayLimits, connections: int | None) -> RelayLimits:

@@ -113,6 +113,8 @@ class RelayProtocol(MessageProtocol):
         """The link is gone."""
         self._stop_handshake()
         self._session.ended()
+        # It knows us as well: links that come and go are no work for the garbage collector.
+        del self._session
         self._hub.lost(self, self.last_word)
 
     def _too_late(self) -> None:

@@ -7,7 +7,6 @@ machine: a flag says whether posts are welcome now.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Protocol
 
 from automat import TypeMachineBuilder
@@ -199,9 +198,6 @@ def _machine() -> Callable[[_Core], _Life]:
         core.directory.release(core.session.identity)
 
     greeting.upon(_Life.ended).to(ended).returns(None)
-    ended.upon(_Life.ended).loop().returns(None)
-    ended.upon(_Life.hello).loop().returns(None)
-    ended.upon(_Life.request).loop().returns(None)
     return builder.build()
 
 
@@ -223,6 +219,22 @@ def _prekeys(core: _Core, want: Want) -> Iterator[bytes]:
 
 
 _new_life = _machine()
+
+
+class _Over:
+    """A life that has ended. It knows no session, so that one that is over is not kept by its own life."""
+
+    def hello(self, hello: Hello) -> None:
+        """Too late."""
+
+    def admitted(self, owner: Owner) -> None:
+        """Too late."""
+
+    def request(self, message: Request) -> None:
+        """Too late."""
+
+    def ended(self) -> None:
+        """It has."""
 
 
 class Session:
@@ -258,7 +270,7 @@ class Session:
         self._in_flight = in_flight
         self._allowances = allowances
         self._allowance = allowances.new()
-        self._life = _new_life(_Core(link, self, nonce, now_ms, directory, rooms, limits, attempts, is_busy))
+        self._life: _Life = _new_life(_Core(link, self, nonce, now_ms, directory, rooms, limits, attempts, is_busy))
 
     def begin_allowance(self) -> None:
         """From now on what the client sends counts as its identity's, and as its address's."""
@@ -273,10 +285,10 @@ class Session:
         elif isinstance(message, Goodbye):
             self._link.drop(farewell(Code.QUIT))
         elif isinstance(message, Hello):
-            self._change(partial(self._life.hello, message))
+            self._change(lambda: self._life.hello(message))
         elif isinstance(message, Request) and self._is_allowed(message):
             if isinstance(message, Renew):
-                self._change(partial(self._life.request, message))
+                self._change(lambda: self._life.request(message))
             else:
                 self._life.request(message)
 
@@ -383,3 +395,4 @@ class Session:
     def ended(self) -> None:
         """The link closes or is gone."""
         self._life.ended()
+        self._life = _Over()

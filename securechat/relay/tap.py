@@ -16,12 +16,15 @@ def makeService(options: Options) -> IService:
 
     from securechat.disk.cores import forbid_core_files
     from securechat.relay.building import build_relay
+    from securechat.relay.collector import spare_what_is_here
     from securechat.relay.descriptors import raise_limit
     from securechat.relay.errors import RelayError, fail
 
     reactor: Any = the_reactor
     # The wall clock can be set back or forward; timers then fire late or all at once (RELIABILITY.md §4).
     reactor.seconds = time.monotonic
+    # All services have started when the reactor runs, and what was kept has been read.
+    reactor.callWhenRunning(spare_what_is_here)
     forbid_core_files()
     raise_limit()
     try:

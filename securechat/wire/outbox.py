@@ -277,8 +277,8 @@ class Outbox:
         """The link is gone: drop what waits and take nothing more."""
         self._transport = None
         self._forget()
-        # A method that knows its object keeps it alive.
-        self._flush = self._end = _nothing
+        # A method that knows its object keeps it alive, our own and our owner's.
+        self._flush = self._end = self._overflowed = _nothing
 
     def pauseProducing(self) -> None:
         """Twisted's buffer for this peer is full."""

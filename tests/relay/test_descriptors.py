@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import resource
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.relay import building
 from securechat.relay.building import build_relay
-from securechat.relay.descriptors import KEPT, LEAST, connections_for, fit
+from securechat.relay.descriptors import KEPT, LEAST, connections_for, fit, make_room
 from securechat.relay.limits import RelayLimits
 from securechat.relay.options import Options
 from tests.relay.harness import RelayCase
@@ -86,3 +88,19 @@ class StartTests(SynchronousTestCase):
         relay = FrugalRelay(self, "--plaintext", "--in-memory", "--engine", "cpu")
         limits = Path(f"/proc/{relay.pid}/limits").read_text()
         self.assertRegex(limits, r"Max open files +900 +900 ")
+
+    def test_room(self) -> None:
+        """The kernel has made room for all that may come, so that nobody waits for that later."""
+        for options, least in (((), 1_000 + 512), (("--max-clients", "5000"), 5_000 + 512)):
+            relay = RelayProcess(self, "--plaintext", "--in-memory", "--engine", "cpu", *options)
+            found = re.search(r"FDSize:\s(\d+)", Path(f"/proc/{relay.pid}/status").read_text())
+            assert found is not None
+            self.assertGreaterEqual(int(found[1]), least)
+
+    def test_no_room(self) -> None:
+        """There is no more room than the system allows, and asking for more harms nobody."""
+        for allowed in (LEAST, resource.RLIM_INFINITY):
+            self.patch(resource, "getrlimit", lambda _, allowed=allowed: (allowed, allowed))
+            before = os.listdir("/proc/self/fd")
+            make_room(2**40)
+            self.assertEqual(before, os.listdir("/proc/self/fd"))

@@ -22,8 +22,8 @@ from tests.relay.process import RelayProcess, Talker, TLSSocket, run_twistd
 STOPPED: Final = (0, -SIGTERM)
 """Having stopped in order twistd ends by the signal that it was sent, as programs should."""
 
-MONOTONIC: Final = """
-import time
+PROGRAM: Final = """
+import gc, time
 from twisted.internet import reactor
 from securechat.relay.tap import Options, makeService
 options = Options()
@@ -33,10 +33,12 @@ before = time.monotonic()
 assert before <= reactor.seconds() <= time.monotonic()
 called = []
 reactor.callLater(0.05, called.append, 1)
-reactor.callLater(0.1, reactor.stop)
+reactor.callLater(0.1, lambda: (frozen.append(gc.get_freeze_count()), reactor.stop()))
+frozen = [gc.get_freeze_count()]
 reactor.run()
 assert called
 print("monotonic")
+print("spared" if frozen[0] == 0 and len(gc.get_objects()) < 0.1 * frozen[1] else frozen)
 """
 
 
@@ -162,8 +164,16 @@ class StartTests(SynchronousTestCase):
 
     def test_monotonic(self) -> None:
         """Once the service is made the reactor's clock is the monotonic one, and timers keep time by it."""
-        done = subprocess.run([sys.executable, "-c", MONOTONIC], capture_output=True, text=True, timeout=20)
-        self.assertEqual("monotonic\n", done.stdout, done.stderr)
+        self.assert_program_says("monotonic")
+
+    def test_spared(self) -> None:
+        """What is there when the reactor begins to run the garbage collector does not look at again."""
+        self.assert_program_says("spared")
+
+    def assert_program_says(self, words: str) -> None:
+        """A program that makes the service and runs it for a moment says this."""
+        done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=20)
+        self.assertIn(words, done.stdout.splitlines(), done.stderr)
 
 
 class StopTests(SynchronousTestCase):
