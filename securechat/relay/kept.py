@@ -107,9 +107,9 @@ def restore(kept: Kept, owners: KeptOwners, bans: KeptBans, log: MemoryLog, memb
         bans.restore(ban)
     for each in kept.rooms:
         try:
-            entries = Log(each.entries[0], each.name)
-            entries.follow(each.entries[1:])
-        except (RosterError, IndexError) as wrong:
+            # Each was checked when it came, and the store is sealed.
+            entries = Log.restored(each.entries, each.name)
+        except RosterError as wrong:
             raise RelayError("the store is damaged: a room's log does not hold") from wrong
         if entries.epoch != each.epoch:
             raise RelayError("the store is damaged: a room has another epoch than its log")

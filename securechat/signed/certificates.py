@@ -59,13 +59,18 @@ def certify(identity: SigningKey, name: str, device: bytes, created_ms: int) -> 
     return Certificate(name, identity.public, device, created_ms, signature)
 
 
+def parse_certificate(data: bytes) -> Certificate:
+    """Read a certificate whose signature was checked before. Raises `NotAuthentic`."""
+    name, identity, device, created, signature = split(data, NAME, KEY, KEY, U64, SIGNATURE)
+    return Certificate(read_name(name), identity, device, number(created), signature)
+
+
 def read_certificate(data: bytes) -> Certificate:
     """Read a certificate and check its signature. Raises `NotAuthentic`.
 
     That the identity key is the one that we know under this name is for `safety` to say.
     """
-    name, identity, device, created, signature = split(data, NAME, KEY, KEY, U64, SIGNATURE)
-    certificate = Certificate(read_name(name), identity, device, number(created), signature)
+    certificate = parse_certificate(data)
     if not certificate_is_signed(certificate):
         raise NotAuthentic
     return certificate

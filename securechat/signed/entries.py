@@ -17,6 +17,7 @@
 The salt makes two rooms different that one person founds under one name at one time. `room_id` is H of entry 0.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
@@ -183,8 +184,8 @@ def read_policy(data: bytes) -> Policy:
     return Policy(join == b"open", number(history))
 
 
-def read_founding(data: bytes) -> Founding:
-    """Read the detail of a `create`, its certificate checked. Raises `NotAuthentic`."""
+def read_founding(data: bytes, read: Callable[[bytes], Certificate] = read_certificate) -> Founding:
+    """Read the detail of a `create`, its certificate checked by `read`. Raises `NotAuthentic`."""
     certificate, room, salt, policy = split(data, CERTIFICATE, _ROOM_NAME, (SALT_BYTES, SALT_BYTES), _POLICY)
     try:
         name = room.decode("ascii")
@@ -192,4 +193,4 @@ def read_founding(data: bytes) -> Founding:
         raise NotAuthentic from None
     if not is_room(name):
         raise NotAuthentic
-    return Founding(read_certificate(certificate), name, salt, read_policy(policy))
+    return Founding(read(certificate), name, salt, read_policy(policy))

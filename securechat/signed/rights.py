@@ -14,12 +14,12 @@ A direct room, whose name is the names of two people, is closed and stays so: wh
 the other one, both may leave, and nothing else can be done. In one room no two members have one name or one device.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
 
-from securechat.signed.certificates import read_certificate
+from securechat.signed.certificates import Certificate, read_certificate
 from securechat.signed.entries import NO_PREVIOUS, Entry, Founding, Op, Policy, Role, read_policy
 from securechat.signed.errors import NotAuthentic, SignedError
 from securechat.wire.names import direct_pair
@@ -149,11 +149,14 @@ def is_free(log: Known, comer: Member) -> bool:
     )
 
 
-def comer_of(entry: Entry) -> Member | None:
-    """Check that role and detail are what the entry's kind has; give whom it brings in. Raises `RosterError`."""
+def comer_of(entry: Entry, read: Callable[[bytes], Certificate] = read_certificate) -> Member | None:
+    """Check that role and detail are what the entry's kind has; give whom it brings in. Raises `RosterError`.
+
+    A certificate is checked by `read`.
+    """
     try:
         if entry.op in (Op.JOIN, Op.ADD) and entry.role is Role.MEMBER:
-            certificate = read_certificate(entry.detail)
+            certificate = read(entry.detail)
             own = entry.op is Op.ADD or certificate.device == entry.actor
             if own and certificate.identity == entry.subject:
                 return Member(certificate.name, certificate.identity, certificate.device, Role.MEMBER)
