@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from os import urandom
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from securechat.signed.certificates import Certificate, parse_certificate, read_certificate
 from securechat.signed.encoding import number, u32
@@ -50,18 +50,6 @@ MAX_ENTRIES: Final = 65_536
 _CHANGES_MEMBERS: Final = frozenset({Op.CREATE, Op.JOIN, Op.ADD, Op.REMOVE, Op.LEAVE})
 
 
-class Checks(NamedTuple):
-    """How the signatures of an entry are looked at."""
-
-    is_signed: Callable[[Entry], bool]
-    read: Callable[[bytes], Certificate]
-    """Reads a certificate."""
-
-
-CHECKED_NOW: Final = Checks(entry_is_signed, read_certificate)
-CHECKED_BEFORE: Final = Checks(lambda _: True, parse_certificate)
-
-
 class Author(Protocol):
     """Whoever appends entries: the keys and the certificate of a device."""
 
@@ -90,18 +78,18 @@ class _Stay:
 class Roster:
     """The log of one room, as far as it is known here; every entry of it has been checked."""
 
-    def __init__(self, first: bytes, room: str | None = None, checks: Checks = CHECKED_NOW) -> None:
+    def __init__(self, first: bytes, room: str | None = None, *, was_checked: bool = False) -> None:
         """Begin with entry 0, of the room that the relay says it is of. Raises `RosterError`."""
         entry = _read(first)
         try:
-            founding = read_founding(entry.detail, checks.read)
+            founding = read_founding(entry.detail, parse_certificate if was_checked else read_certificate)
         except NotAuthentic:
             raise RosterError(Fault.MALFORMED) from None
         if room is not None and not is_named(founding, room):
             raise RosterError(Fault.WRONG_ROOM)
         if not is_founding(entry, founding):
             raise RosterError(Fault.NO_RIGHT)
-        if not checks.is_signed(entry):
+        if not was_checked and not entry_is_signed(entry):
             raise RosterError(Fault.UNSIGNED)
         self.name = founding.room
         self.room_id = entry.digest
@@ -191,17 +179,17 @@ class Roster:
         """
         if not entries:
             raise RosterError(Fault.MALFORMED)
-        log = cls(entries[0], room, CHECKED_BEFORE)
+        log = cls(entries[0], room, was_checked=True)
         for packed in entries[1:]:
-            log.append(packed, CHECKED_BEFORE)
+            log.append(packed, was_checked=True)
         return log
 
-    def append(self, packed: bytes, checks: Checks = CHECKED_NOW) -> Entry | None:
+    def append(self, packed: bytes, *, was_checked: bool = False) -> Entry | None:
         """Take the next entry. Gives it, or None for one that is known already. Raises `RosterError`."""
         entry = _read(packed)
         if entry.number < len(self) and entry.digest == self._digests[entry.number]:
             return None
-        member = self._judge(entry, checks)
+        member = self._judge(entry, was_checked=was_checked)
         self._take(entry, member)
         return entry
 
@@ -247,14 +235,14 @@ class Roster:
         self._judge(entry)
         return entry.packed
 
-    def _judge(self, entry: Entry, checks: Checks = CHECKED_NOW) -> Member | None:
+    def _judge(self, entry: Entry, *, was_checked: bool = False) -> Member | None:
         """Check an entry against the log as it stands. Gives whom it brings in. Raises `RosterError`."""
-        comer = comer_of(entry, checks.read)
+        comer = comer_of(entry, parse_certificate if was_checked else read_certificate)
         if entry.number > len(self):
             # Who its actor is may stand in what is missing.
             raise RosterError(Fault.OUT_OF_ORDER)
         actor = self.member_with(entry.actor)
-        if not is_known_actor(self, actor, entry) or not checks.is_signed(entry):
+        if not is_known_actor(self, actor, entry) or not (was_checked or entry_is_signed(entry)):
             raise RosterError(Fault.UNSIGNED)
         if not is_next(entry, len(self), self._digests[-1]):
             raise RosterError(Fault.FORKED)
