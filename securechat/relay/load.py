@@ -10,10 +10,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from twisted.application.service import Service
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from securechat.relay.beat import Beat
 from securechat.relay.memory import Memory
 
 EVERY_S: Final = 0.25
@@ -27,48 +27,31 @@ CALM: Final = 0.4
 CALM_LOOKS: Final = 8
 
 
-class Load(Service):
+class Load(Beat):
     """Looks while it runs; `committing_s` says for how long a commit has been under way."""
 
     _log = Logger()
 
     def __init__(self, clock: IReactorTime, committing_s: Callable[[], float], memory: Memory) -> None:
+        super().__init__(clock, EVERY_S)
         self._is_too_much = False
         self.times = 0
         """How often it became too much."""
         self.memory = memory
-        self._clock = clock
         self._committing_s = committing_s
         self._late: deque[float] = deque(maxlen=LATE_LOOKS)
         self._calm_looks = 0
-        self._due = 0.0
-        self._call: IDelayedCall | None = None
 
     def is_too_much(self) -> bool:
         """Whether nobody and nothing new should be let in."""
         return self._is_too_much
 
-    def startService(self) -> None:
-        """Begin to look."""
-        super().startService()
-        self._wait()
-
-    def stopService(self) -> None:
-        """Look no more."""
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
-        super().stopService()
-
-    def _wait(self) -> None:
-        self._due = self._clock.seconds() + EVERY_S
-        self._call = self._clock.callLater(EVERY_S, self._look)
-
-    def _look(self) -> None:
+    def beat(self, late_s: float) -> None:
+        """Look."""
         self.memory.look()
         # How much there is of each, 1 being the mark.
         amounts = {
-            "timers are late": (self._clock.seconds() - self._due) / LATE_S,
+            "timers are late": late_s / LATE_S,
             "the store is slow": self._committing_s() / COMMITTING_S,
             "memory is full": self.memory.fullness / FULLNESS,
         }
@@ -77,7 +60,6 @@ class Load(Service):
         # One stall is none that will go on.
         amounts["timers are late"] = min(self._late) if len(self._late) == LATE_LOOKS else 0.0
         self._judge([what for what, amount in amounts.items() if amount >= 1])
-        self._wait()
 
     def _judge(self, too_much: list[str]) -> None:
         if too_much and not self._is_too_much:
