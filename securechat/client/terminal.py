@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IDelayedCall
 from securechat.client import command_line, commands, events
 from securechat.client.safe import safe_name
 from securechat.client.screen_device import Device, usable
+from securechat.client.screen_events import Telling
 from securechat.client.screen_frame import ChatFrame, InputLine
 from securechat.client.screen_rooms import Room, Rooms, Spoken
 from securechat.wire.names import is_room
@@ -95,7 +96,8 @@ class Terminal:
         self._line = InputLine(self._submitted, self._completion, reactor.seconds)
         first = room if is_room(room) else conversation.direct_room(room.removeprefix("@")) or room
         self._rooms = Rooms(conversation, first, now, lambda: bool(self._line.text))
-        self._rooms.recall()
+        self._telling = Telling(conversation, self._rooms, now)
+        self._telling.recall()
         self.frame = ChatFrame(self._rooms.messages, self._rooms.status, self._line, self._other_key)
 
     @property
@@ -152,7 +154,7 @@ class Terminal:
 
     def tell(self, event: events.Event) -> None:
         """Something happened in the conversation."""
-        self._rooms.tell(event)
+        self._telling.tell(event)
         self._draw_soon()
 
     def _draw_soon(self) -> None:

@@ -27,7 +27,7 @@ class LostRelayTests(ProgramCase):
         self.relay.ends()
         down = alice.event("link", up=False)
         self.assertTrue(down["reason"])
-        self.assertGreaterEqual(down["retry_s"], 0.5)
+        self.assertGreaterEqual(down["retry_s"], 0.25)
         alice.writes(*({"text": f"during {n}", "id": f"d{n}"} for n in range(20)))
         self.again()
         alice.event("link", up=True)
