@@ -89,7 +89,16 @@ class Conversation:
         self._tell = in_order.tell
         self._lines = Lines(self._ledger, in_order, is_taken, self._flush_soon)
         self._hearing = Hearing(
-            self.name, worker, in_order, send, now_ms, keep, self._ledger, self._archive, self._flush
+            self.name,
+            worker,
+            in_order,
+            send,
+            now_ms,
+            keep,
+            self._ledger,
+            self._archive,
+            self._flush,
+            lambda room: self._rooms.ask(room),
         )
         self._saying = Saying(
             worker, send, self._tell, now_ms, keep, lambda: self._rooms.post_everywhere(), self._flush

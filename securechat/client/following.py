@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from securechat.client import events
+from securechat.client.dropped import Dropped
 from securechat.client.events import Event
 from securechat.client.numbers import Numbers
 from securechat.client.people import People
@@ -62,7 +63,7 @@ class Following:
                 place = self._secrets.places[room.name]
                 room.numbers.go_on(place.known)
                 room.told_up_to = place.top
-            self._send(wire.Enter(room.name, known, room.numbers.known))
+            self._send(wire.Enter(room.name, known, room.dropped.fetch(room.numbers.known)))
 
     def roster(self, room: Room, roster: wire.Roster) -> list[Entry]:
         """Entries of a room's log came; gives those that are new."""
@@ -141,7 +142,7 @@ class Following:
         room.keys.clear()
         room.wanted.clear()
         room.arrived.clear()
-        room.numbers, room.told_up_to, room.handed = Numbers(), 0, 0
+        room.numbers, room.dropped, room.told_up_to, room.handed = Numbers(), Dropped(), 0, 0
         for pending in room.outbox.values():
             pending.posted, pending.job = False, None
         self._tell(events.Info([f"The relay has forgotten {room.name}; it begins anew."]))

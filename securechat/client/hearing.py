@@ -58,11 +58,12 @@ class Hearing:
         ledger: Ledger,
         archive: Archive,
         flush: Callable[[], None],
+        ask: Callable[[Room], None],
     ) -> None:
         """Take who we are, the worker, where events go, what sends a question to the relay, and the clock.
 
         `keep` hears when messages were opened: the sessions have moved. What is told stands in the `ledger` and the
-        `archive` before, which `flush` brings to the disk.
+        `archive` before, which `flush` brings to the disk. `ask` asks the relay for a room.
         """
         self.opening = 0
         self._name = name
@@ -74,6 +75,7 @@ class Hearing:
         self._ledger = ledger
         self._archive = archive
         self._flush = flush
+        self._ask_for = ask
         self._asks = Seldom(ASKS)
         self._asks_each = Seldom(ASKS_EACH)
 
@@ -88,6 +90,8 @@ class Hearing:
                 room.numbers.own(seq)
                 continue
             new, missing = room.numbers.came(seq)
+            if not room.dropped.takes(seq, is_new=new):
+                continue
             if missing is not None:
                 self._events.tell(Missed(delivery.room, *missing, NOT_TOLD))
             if not new or seq <= room.told_up_to:
@@ -148,6 +152,9 @@ class Hearing:
             self._flush()
         slot.fill(told)
         self._keep()
+        if late and messages and room.dropped.first is not None:
+            # There is room again, and the key of what fell may be here.
+            self._ask_for(room)
 
     def _failed(self, failure: Failure, room: Room, batch: Batch, slot: Slot, count: int) -> None:
         self.opening -= count
@@ -166,6 +173,10 @@ class Hearing:
             reason = f"it waits for {outcome.awaited}"
             return [] if late else [events.Held(room.name, outcome.sender, when, outcome.seq, reason)]
         room.arrived.pop(outcome.seq, None)
+        if isinstance(outcome, Refused) and outcome.refusal is Refusal.TOO_MANY_HELD:
+            fell = room.dropped.drop(outcome.seq)
+            return [Unreadable(room.name, sender, time_of(time), outcome.seq, str(outcome.refusal))] if fell else []
+        late = room.dropped.is_late(outcome.seq) or late
         if isinstance(outcome, Refused):
             if repeated and outcome.refusal is Refusal.REPLAYED:
                 return []

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from securechat.client.dropped import Dropped
 from securechat.client.numbers import Absence, Numbers
 from securechat.e2e.room import SecureRoom
 from securechat.e2e.sender import SealJob
@@ -91,6 +92,8 @@ class Room:
     """Devices that asked for our keys, and of which sessions."""
     keys: list[tuple[bytes, bytes]] = field(default_factory=list)
     """Session keys that came before the log did."""
+    told_key: bytes = b""
+    """The session key of which was told last on this link."""
     blobs: int = 0
     guests: list[Certificate] = field(default_factory=list)
     """Those for whom the room is: they are added as soon as that can be."""
@@ -99,6 +102,7 @@ class Room:
     restored: bool = False
     """Whether the sessions of the last run were taken up, if there were any: before that nothing is stored."""
     numbers: Numbers = field(default_factory=Numbers)
+    dropped: Dropped = field(default_factory=Dropped)
     told_up_to: int = 0
     """Up to this number the last run of the program was told what came: it may come again, and is not new."""
     catches_up: bool = False
@@ -126,9 +130,11 @@ class Room:
 
         What is held for too long is given up: whoever sends what nobody can open must not keep us there for ever.
         """
-        held = None if self.secure is None else self.secure.first_held
         known = self.numbers.known
-        return known if held is None or self.numbers.top - held > HELD_BACK else min(known, held - 1)
+        for first in (self.dropped.first, None if self.secure is None else self.secure.first_held):
+            if first is not None and self.numbers.top - first <= HELD_BACK:
+                known = min(known, first - 1)
+        return known
 
     @property
     def repeats(self) -> bool:

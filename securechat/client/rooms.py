@@ -106,7 +106,7 @@ class Rooms:
         for room in self.by_name.values():
             self._membership.link_down(room)
             room.entered = room.asking = room.calling = room.catches_up = False
-            room.seen = 0, 0
+            room.seen, room.told_key = (0, 0), b""
             room.present.clear()
 
     def received(self, message: wire.FromRelay) -> None:
@@ -280,7 +280,9 @@ class Rooms:
             # To read what was said before; nothing is said under it any more.
             self._retry(room)
             return
-        self._tell(Keyed(room.name, sha256(message.key).hexdigest()[:16], len(message.key)))
+        if message.key != room.told_key:
+            room.told_key = message.key
+            self._tell(Keyed(room.name, sha256(message.key).hexdigest()[:16], len(message.key)))
         # Every `Ack` of the epoch before has come by now, so whatever is left of it was declined or will be.
         self._saying.again(room, message.epoch)
         self._retry(room)
@@ -311,6 +313,7 @@ class Rooms:
     def _gap(self, room: Room, gap: wire.Gap) -> None:
         """The relay has nothing for us under some numbers."""
         was_here = room.numbers.known > 0
+        room.dropped.gone(gap.first, gap.last)
         missed = room.numbers.passed(gap.first, gap.last)
         if missed is not None and was_here and gap.code is not Code.NOT_A_MEMBER:
             room.absence.add(*missed, REASONS[gap.code])

@@ -51,8 +51,8 @@ class MessageTests(BitCase):
         kept = self.kept(self.bob, wire.Delivery)
         self.says(self.alice, "secret")
         ((sender, time, sealed),) = kept[0].items
-        for broken in flipped(sealed):
-            self.bob.conversation.received(wire.Delivery(LOBBY, kept[0].first_seq, [(sender, time, broken)]))
+        for seq, broken in enumerate(flipped(sealed), kept[0].first_seq):
+            self.bob.conversation.received(wire.Delivery(LOBBY, seq, [(sender, time, broken)]))
         self.assertEqual(self.bob.heard(), [])
         held, unreadable = self.bob.told(Held), self.bob.told(Unreadable)
         self.assertEqual(len(held) + len(unreadable), 8 * len(sealed))
