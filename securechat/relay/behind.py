@@ -171,7 +171,7 @@ class Behind:
             telling = Telling()
             for message in (span.message for span in some):
                 assert message is not None
-                telling.say(message.seq, message.sender, message.time_ms, message.sealed)
+                telling.say([(message.seq, (message.sender, message.time_ms, message.sealed))])
             yield from (data for _, data in telling.frames(room.name))
 
 

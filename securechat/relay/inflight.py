@@ -19,14 +19,10 @@ class InFlight:
         self._later = later
         self._held: list[Call] = []
 
-    @property
-    def is_too_much(self) -> bool:
-        """Whether nothing more should be read."""
-        return self.bytes > self._most
-
-    def take(self, size: int) -> None:
-        """Posts of so many bytes have been read."""
+    def take(self, size: int) -> bool:
+        """Posts of so many bytes have been read; False where nothing more should be."""
         self.bytes += size
+        return self.bytes <= self._most
 
     def give(self, size: int) -> None:
         """Posts of so many bytes have been answered; below half of the bound all are read again."""

@@ -1,11 +1,11 @@
 """Owners and numbers that write down what changes, and how all that was kept comes back at the start."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 
 from securechat.relay.bans import Ban, Bans
 from securechat.relay.directory import MemoryOwners, Owner
 from securechat.relay.errors import RelayError
-from securechat.relay.log import MemoryLog, Recalled, Run
+from securechat.relay.log import MemoryLog, Outcome, Recalled, Run
 from securechat.relay.memberships import Memberships
 from securechat.relay.pages import History
 from securechat.relay.records import Banned, MessageTaken, OwnerChanged, OwnerRemoved, Recorder, Unbanned
@@ -80,7 +80,7 @@ class KeptLog(MemoryLog):
 
     def recall(self, room: str, sender: str, post_id: bytes, after: int, recalled: Recalled) -> None:
         """Look for it among what was kept."""
-        tag = self._key(room, sender, post_id)
+        tag = post_tag(self._storage_key, room, sender, post_id)
 
         def found(seq: int | None) -> None:
             if seq:
@@ -89,14 +89,18 @@ class KeptLog(MemoryLog):
 
         self._history.find(room, tag, after, self._remembered_after(room), found)
 
-    def _key(self, room: str, sender: str, post_id: bytes) -> bytes:
-        return post_tag(self._storage_key, room, sender, post_id)
+    def _keys(self, run: Run) -> Sequence[bytes]:
+        return [post_tag(self._storage_key, run.room, run.sender, post_id) for post_id, _ in run.items]
 
-    def _take(self, run: Run, seq: int, key: Hashable, post_id: bytes, sealed: bytes) -> None:
-        assert isinstance(key, bytes)
-        self._records.add(
-            MessageTaken(run.room, seq, key, run.sender, post_id, run.epoch, run.time_ms, sealed, run.keep_days)
-        )
+    def _take(self, run: Run, keys: Sequence[Hashable], outcomes: Sequence[Outcome]) -> None:
+        for (post_id, sealed), key, (seq, is_new) in zip(run.items, keys, outcomes, strict=True):
+            if is_new:
+                assert isinstance(key, bytes)
+                self._records.add(
+                    MessageTaken(
+                        run.room, seq, key, run.sender, post_id, run.epoch, run.time_ms, sealed, run.keep_days
+                    )
+                )
 
 
 def restore(kept: Kept, owners: KeptOwners, bans: KeptBans, log: MemoryLog, memberships: Memberships) -> None:

@@ -91,11 +91,11 @@ class MemoryLog:
             room = _RoomLog()
             if run.refusal is None:
                 self._rooms[run.room] = room
-        sender, refused = run.sender, run.refusal is not None
+        refused = run.refusal is not None
         young, old, seq = room.young, room.old, room.last_seq
         outcomes: list[Outcome] = []
-        for post_id, sealed in run.items:
-            key = self._key(run.room, sender, post_id)
+        keys = self._keys(run)
+        for key in keys:
             known = young.get(key) or old.get(key)
             if known:
                 outcomes.append((known, False))
@@ -104,9 +104,10 @@ class MemoryLog:
             else:
                 seq += 1
                 young[key] = seq
-                self._take(run, seq, key, post_id, sealed)
                 outcomes.append((seq, True))
-        room.last_seq = seq
+        if seq > room.last_seq:
+            room.last_seq = seq
+            self._take(run, keys, outcomes)
         if len(young) >= self._recent_ids:
             room.old, room.young = young, {}
             room.old_after, room.young_after = room.young_after, seq
@@ -129,12 +130,13 @@ class MemoryLog:
         if room in self._rooms:
             self._rooms[room].young[key] = seq
 
-    def _key(self, room: str, sender: str, post_id: bytes) -> Hashable:
-        """What a message is known by in its room."""
-        return sender, post_id
+    def _keys(self, run: Run) -> Sequence[Hashable]:
+        """What each message of a run is known by in its room."""
+        sender = run.sender
+        return [(sender, post_id) for post_id, _ in run.items]
 
-    def _take(self, run: Run, seq: int, key: Hashable, post_id: bytes, sealed: bytes) -> None:
-        """A message is new and has a number."""
+    def _take(self, run: Run, keys: Sequence[Hashable], outcomes: Sequence[Outcome]) -> None:
+        """Some messages of a run are new."""
 
     def last_seq(self, room: str) -> int:
         """The number of the room's last message, 0 before the first."""

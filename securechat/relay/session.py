@@ -337,14 +337,17 @@ class Session:
         if not self.may_post:
             self._link.refuse(Code.OUT_OF_ORDER)
             return
-        count, size = len(post.items), sum(len(sealed) for _, sealed in post.items)
+        count = len(post.items)
         if not self._is_in_window(count):
             self._link.refuse(Code.FLOOD)
             return
+        size = 0
+        # A loop, as most runs are of one message, for which `sum` takes thrice as long.
+        for _, sealed in post.items:
+            size += len(sealed)
         self._unanswered += count
         self._unanswered_bytes += size
-        self._in_flight.take(size)
-        if self._in_flight.is_too_much:
+        if not self._in_flight.take(size):
             self._link.hold_reading()
             self._in_flight.when_less(self._link.read_on)
         if self._allowance.bounds_posts:

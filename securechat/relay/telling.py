@@ -1,5 +1,6 @@
 """What one room is told of one batch of posts: `Delivery`s that are built once for all."""
 
+from collections.abc import Iterable
 from typing import Final
 
 from securechat.relay.log import Outcome, Run
@@ -13,13 +14,19 @@ _RUN_BYTES: Final = FRAME_BYTES - 128
 """What the items of a `Delivery` may take together."""
 
 
+Item = tuple[str, int, bytes]
+"""Who said it, when the relay took it, and what was said, sealed."""
+
+
 class Telling:
     """What one room is told at once, in the order of its numbers."""
 
-    __slots__ = ("_bytes", "_next", "_runs", "count", "senders")
+    __slots__ = ("_bytes", "_items", "_next", "_runs", "count", "senders")
 
     def __init__(self) -> None:
-        self._runs: list[tuple[int, list[tuple[str, int, bytes]]]] = []
+        self._runs: list[tuple[int, list[Item]]] = []
+        self._items: list[Item] = []
+        """Those of the last run."""
         self._bytes = 0
         self._next = 0
         self.count = 0
@@ -27,23 +34,30 @@ class Telling:
 
     def add(self, run: Run, results: list[Outcome]) -> None:
         """Tell what is new in a run; numbers of one batch follow each other."""
-        before = self.count
-        for (_, sealed), (seq, fresh) in zip(run.items, results, strict=True):
-            if fresh:
-                self.say(seq, run.sender, run.time_ms, sealed)
-        if self.count > before:
-            self.senders.add(run.sender)
+        sender, time_ms = run.sender, run.time_ms
+        fresh = [
+            (seq, (sender, time_ms, sealed))
+            for (_, sealed), (seq, is_new) in zip(run.items, results, strict=True)
+            if is_new
+        ]
+        if fresh:
+            self.senders.add(sender)
+            self.say(fresh)
 
-    def say(self, seq: int, sender: str, time_ms: int, sealed: bytes) -> None:
-        """Tell one message; where its number does not follow the one before, a `Delivery` begins with it."""
-        size = len(sealed) + _ITEM_BYTES
-        self._bytes += size
-        if seq != self._next or self._bytes > _RUN_BYTES or len(self._runs[-1][1]) == RUN_ITEMS:
-            self._runs.append((seq, []))
-            self._bytes = size
-        self._runs[-1][1].append((sender, time_ms, sealed))
-        self._next = seq + 1
-        self.count += 1
+    def say(self, messages: Iterable[tuple[int, Item]]) -> None:
+        """Tell messages; where a number does not follow the one before, a `Delivery` begins with it."""
+        size, follows, items = self._bytes, self._next, self._items
+        for seq, item in messages:
+            more = len(item[2]) + _ITEM_BYTES
+            size += more
+            if seq != follows or size > _RUN_BYTES or len(items) == RUN_ITEMS:
+                items = []
+                self._runs.append((seq, items))
+                size = more
+            items.append(item)
+            follows = seq + 1
+            self.count += 1
+        self._bytes, self._next, self._items = size, follows, items
 
     def frames(self, room: str) -> list[tuple[int, bytes]]:
         """The room's `Delivery`s, each of which fits a frame, and the number that each begins with."""

@@ -327,10 +327,11 @@ class MessageProtocol(Int32StringReceiver):
             self.refuse(decode_refusal(string, self.receives_names))
             return
         try:
-            if isinstance(message, Ping):
+            kind = type(message)
+            if kind is Ping:
                 self.send(Pong())
                 self.pinged()
-            elif isinstance(message, Pong):
+            elif kind is Pong:
                 self.pinged()
             else:
                 self.message_received(message)

@@ -23,10 +23,8 @@ class InFlightTests(SynchronousTestCase):
 
     def test_most(self) -> None:
         """As many as the bound are not too many; one more is."""
-        self.in_flight.take(100)
-        self.assertFalse(self.in_flight.is_too_much)
-        self.in_flight.take(1)
-        self.assertTrue(self.in_flight.is_too_much)
+        self.assertTrue(self.in_flight.take(100))
+        self.assertFalse(self.in_flight.take(1))
 
     def test_until_half(self) -> None:
         """Who is held goes on when half of the bound is left and not before, once, in another turn."""
