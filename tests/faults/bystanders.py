@@ -14,7 +14,7 @@ from tests.relay.process import Talker
 from tests.relay.scraping import parsed
 from tests.relay.test_operating import get, over_tcp
 
-CALM_S: Final = 4.0
+CALM_S: Final = 3.0
 NAMES: Final = tuple(f"member{number}" for number in range(8))
 AGAIN_S: Final = 0.1
 PACE: Final = Pace(run=1, every_s=0.05)

@@ -172,9 +172,9 @@ class StrangerCase(FaultCase):
             else:
                 return
 
-    def few_descriptors(self, count: int) -> None:
+    def few_descriptors(self, count: int, login_s: float = TOO_LATE_S) -> None:
         """More strangers than there are descriptors, beside people from elsewhere."""
-        relay = FrugalRelay(self)
+        relay = FrugalRelay(self, "--login-seconds", str(login_s))
         most = 0
 
         async def loiter() -> None:

@@ -31,7 +31,7 @@ class StrangerTests(StrangerCase):
 
     def test_few_descriptors(self) -> None:
         """Connections never take all descriptors, however few there are, and users get in all the same."""
-        self.few_descriptors(400)
+        self.few_descriptors(400, login_s=4)
 
 
 class FloodTests(FaultCase):

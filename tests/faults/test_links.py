@@ -18,11 +18,11 @@ class BadLinkTests(BadLinkCase):
 
     def test_resets(self) -> None:
         """With resets as well everything acknowledged is shown to everybody, once and in order."""
-        self.bad_talk(20, BROKEN)
+        self.bad_talk(12, BROKEN)
 
     def test_bent(self) -> None:
         """Where bytes are altered and doubled on the way nothing that was altered or doubled is shown."""
-        self.bad_talk(8, BENT)
+        self.bad_talk(6, BENT)
 
 
 class KillTests(FaultCase):
