@@ -11,4 +11,5 @@ class LongStoppedTests(StoppedCase):
 
     def test_stopped(self) -> None:
         """100 MiB pass a reader that is stopped: the relay hardly grows, all others hear it, and it does later."""
-        self.stops(50, 100 * MIB)
+        # 1.5 is what is meant.
+        self.assertLess(self.stops(50, 100 * MIB), 3)
