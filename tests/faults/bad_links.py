@@ -42,8 +42,8 @@ class BadLinkCase(FaultCase):
     def talk(self, seconds: float, *clients: Client) -> list[tuple[Client, str]]:
         """Everybody says something twice a second, for a while; what was said.
 
-        More often would be what a relay takes of anybody (five a second), and what is said again on a new link counts
-        as well: a client that says more falls behind, until it reads no more of what we say, and we hear nothing.
+        A relay takes five a second of anybody, and what is said again on a new link counts as well. A client that
+        is to say more falls behind, until it reads no more of what we say to it, and we see nothing of it.
         """
         said: list[tuple[Client, str]] = []
         end = time.monotonic() + seconds
