@@ -37,4 +37,4 @@ class SlowTests(SlowCase):
 
     def test_slow(self) -> None:
         """For two hundred who read a KiB a second, for a minute, no more than 50 MiB wait."""
-        self.slow(200, 60, 50 * MIB)
+        self.slow(200, 60, 50 * MIB, 0.8)

@@ -29,4 +29,4 @@ class SlowTests(SlowCase):
 
     def test_slow(self) -> None:
         """For twenty who read a KiB a second little waits; others hear all, and are hardly slower."""
-        self.slow(20, 8, 8 * MIB)
+        self.slow(20, 8, 8 * MIB, 0.5)
