@@ -7,7 +7,8 @@ unreadable, and only its number is kept; the relay is asked for it once more whe
 from typing import Final
 
 MOST: Final = 1_024
-"""So many numbers are kept for a room; whatever else falls is lost here."""
+"""So many numbers are kept for a room, the latest, and none so far behind what is known: a member could otherwise
+have us fetch all that was ever said, again and again, for one message that nobody can open."""
 
 
 class Dropped:
@@ -15,7 +16,8 @@ class Dropped:
 
     def __init__(self) -> None:
         self._numbers: set[int] = set()
-        self._told: set[int] = set()
+        self._told: dict[int, None] = {}
+        """In the order in which they fell."""
         self._last = 0
         """The last number that is being fetched; 0 where nothing is."""
 
@@ -26,19 +28,25 @@ class Dropped:
 
     def drop(self, seq: int) -> bool:
         """A message falls: whether nobody was told of it before."""
-        if seq in self._told:
-            self._numbers.add(seq)
-            return False
-        if len(self._told) < MOST:
-            self._numbers.add(seq)
-            self._told.add(seq)
-        return True
+        is_first = seq not in self._told
+        self._numbers.add(seq)
+        self._told[seq] = None
+        if len(self._told) > MOST:
+            self._forget(next(iter(self._told)))
+        return is_first
+
+    def _forget(self, seq: int) -> None:
+        self._numbers.discard(seq)
+        self._told.pop(seq, None)
+
+    def is_wanted(self, known: int) -> bool:
+        """Whether there is anything to fetch; `known` is the number behind which everything else is asked for."""
+        self.gone(0, known - MOST)
+        return bool(self._numbers)
 
     def fetch(self, known: int) -> int:
-        """All are asked for now, and so all that the relay has behind them; gives behind which number.
-
-        `known` is the number behind which everything else is asked for.
-        """
+        """All are asked for now, and so all that the relay has behind them; gives behind which number."""
+        self.gone(0, known - MOST)
         self._last = max(self._numbers, default=0)
         return known if self.first is None else min(known, self.first - 1)
 
@@ -53,11 +61,10 @@ class Dropped:
     def is_late(self, seq: int) -> bool:
         """Whether a message that was opened or refused now is one that fell; it is forgotten."""
         is_late = seq in self._told
-        self._told.discard(seq)
+        self._told.pop(seq, None)
         return is_late
 
     def gone(self, first: int, last: int) -> None:
         """The relay has nothing under these numbers any more."""
-        gone = {seq for seq in self._numbers if first <= seq <= last}
-        self._numbers -= gone
-        self._told -= gone
+        for seq in [each for each in self._numbers if first <= each <= last]:
+            self._forget(seq)

@@ -152,7 +152,7 @@ class Hearing:
             self._flush()
         slot.fill(told)
         self._keep()
-        if late and messages and room.dropped.first is not None:
+        if late and messages and room.dropped.is_wanted(room.numbers.known):
             # There is room again, and the key of what fell may be here.
             self._ask_for(room)
 

@@ -169,9 +169,8 @@ class Behind:
                 yield frame(Gap(room.name, some[0].first, some[-1].last, code))
                 continue
             telling = Telling()
-            for message in (span.message for span in some):
-                assert message is not None
-                telling.say([(message.seq, (message.sender, message.time_ms, message.sealed))])
+            messages = [span.message for span in some if span.message is not None]
+            telling.say((each.seq, (each.sender, each.time_ms, each.sealed)) for each in messages)
             yield from (data for _, data in telling.frames(room.name))
 
 

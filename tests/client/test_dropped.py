@@ -156,12 +156,21 @@ class DroppedTests(SynchronousTestCase):
     """The numbers."""
 
     def test_bound(self) -> None:
-        """So many are kept and no more, and of one that is not kept is told each time."""
+        """The latest are kept, so many and no more, and each is told once."""
         dropped = Dropped()
         self.assertEqual([True] * MOST, [dropped.drop(seq) for seq in range(1, MOST + 1)])
-        self.assertEqual([True, True, False], [dropped.drop(seq) for seq in (MOST + 1, MOST + 1, MOST)])
-        self.assertEqual((0, 1), (dropped.fetch(10_000), dropped.first))
-        self.assertFalse(dropped.takes(MOST + 1, is_new=False) and dropped.is_late(MOST + 1))
+        self.assertEqual(1, dropped.first)
+        self.assertEqual([True, False, False], [dropped.drop(seq) for seq in (MOST + 1, MOST + 1, MOST)])
+        self.assertEqual((1, 2), (dropped.fetch(MOST), dropped.first))
+
+    def test_too_far_behind(self) -> None:
+        """What fell so long ago that much was said since is not fetched: all of that would come with it."""
+        for known, is_wanted in ((7 + MOST - 1, True), (7 + MOST, False)):
+            asked, fetched = Dropped(), Dropped()
+            asked.drop(7)
+            fetched.drop(7)
+            self.assertEqual(is_wanted, asked.is_wanted(known))
+            self.assertEqual(6 if is_wanted else known, fetched.fetch(known))
 
     def test_nothing_fell(self) -> None:
         """Where nothing fell everything is looked at, new or not, and asked for behind what is known."""
