@@ -8,15 +8,15 @@ from pathlib import Path
 from signal import SIGTERM
 from typing import Final
 
-from securechat.crypto.cpu import CpuEngine
 from securechat.relay.directory import Owner
+from securechat.relay.place import STORE_FILE
 from securechat.relay.records import EntryTaken, KeyDrawn, MessageTaken, OwnerChanged, Record
-from securechat.relay.sqlite_store import SqliteStore
-from securechat.relay.storage_key import KEY_FILE, StorageKey
+from securechat.relay.storage_key import load_or_make
 from securechat.relay.tags import post_tag
 from securechat.wire.messages import Delivery, Enter, Roster
 from tests.faults.ends import FAST, EndCase
 from tests.faults.programs import LOBBY, MIB, Relay
+from tests.relay.keeping import open_store
 from tests.relay.people import Chain, person, prekey
 from tests.relay.process import Talker, fresh_directory
 
@@ -30,11 +30,9 @@ SEALED: Final = 424
 
 def fill(directory: Path, messages: int) -> None:
     """Make the store of a relay in whose rooms so many messages were said in a week."""
-    secret = urandom(32)
-    (directory / KEY_FILE).write_bytes(secret)
-    (directory / KEY_FILE).chmod(0o600)
-    key = StorageKey(secret)
-    store = SqliteStore(str(directory / "relay.db"), key, CpuEngine())
+    path = directory / STORE_FILE
+    key = load_or_make(directory, None, path)
+    store = open_store(path, key)
     now_ms = time.time_ns() // 1_000_000
     people = [person(f"member{number}") for number in range(MEMBERS)]
     records: list[Record] = [

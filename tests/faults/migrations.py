@@ -13,16 +13,16 @@ from random import Random
 from signal import SIGKILL
 from typing import Final
 
-from securechat.crypto.cpu import CpuEngine
 from securechat.relay.admin.verifying import verify
+from securechat.relay.place import STORE_FILE
 from securechat.relay.records import EntryTaken, KeyDrawn, MessageTaken, Record
 from securechat.relay.schema import APPLICATION_ID, MIGRATIONS
-from securechat.relay.sqlite_store import SqliteStore
-from securechat.relay.storage_key import KEY_FILE, StorageKey
+from securechat.relay.storage_key import load, load_or_make
 from securechat.relay.tags import post_tag
 from securechat.wire.messages import Delivery, Enter, Roster
 from tests.faults.ends import FAST, EndCase
 from tests.faults.programs import LONG_S, MIB, Relay
+from tests.relay.keeping import open_store
 from tests.relay.people import Chain, person
 from tests.relay.process import TWISTD, Talker, fresh_directory
 
@@ -36,11 +36,9 @@ VERSION_AT: Final = 60
 
 def fill(directory: Path) -> None:
     """Make a store of this version in whose rooms their members have said something."""
-    secret = urandom(32)
-    (directory / KEY_FILE).write_bytes(secret)
-    (directory / KEY_FILE).chmod(0o600)
-    key = StorageKey(secret)
-    store = SqliteStore(str(directory / "relay.db"), key, CpuEngine())
+    path = directory / STORE_FILE
+    key = load_or_make(directory, None, path)
+    store = open_store(path, key)
     now_ms = time.time_ns() // 1_000_000
     records: list[Record] = []
     for number in range(ROOMS):
@@ -89,7 +87,7 @@ class MigrationCase(EndCase):
         self.store = self.data / "relay.db"
         self.log = self.store.with_name("relay.db-wal")
         fill(self.data)
-        self.key = StorageKey((self.data / KEY_FILE).read_bytes())
+        self.key = load(self.data, None)
         self.new = self.store.rename(fresh_directory(self) / "new.db")
         self.counts = self.verified(self.new)
         self.assertEqual(3 * ROOMS, sum(self.counts[table] for table in ("rooms", "epochs", "messages")))
