@@ -40,8 +40,8 @@ def connections_for(descriptors: int) -> int | None:
 def make_room(descriptors: int) -> None:
     """Have the kernel make room for so many now, as far as the system lets us.
 
-    Where it has to make more while other threads run it lets us wait until all processors have noticed: at descriptor
-    256, 512 and so on nobody hears anything for 7 to 15 ms (docs/performance.md).
+    Where it has to make more while other threads run it lets us wait until all processors have noticed: at
+    descriptor 256, 512 and so on nobody hears anything for 7 to 15 ms (docs/performance.md).
     """
     allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if allowed != resource.RLIM_INFINITY:
